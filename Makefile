@@ -1,0 +1,155 @@
+# `make` alone prints what there is. Needed beforehand: Python 3.11 or newer with venv.
+
+PYTHONS = "$(PYTHON)" python3 python3.11 python3.12 python3.13 python3.14
+PIP     = .venv/bin/python -m pip --disable-pip-version-check -qq
+HASHED  = $(PIP) install --require-hashes --no-deps
+PROJECT = $(PIP) install --no-build-isolation --no-deps --editable .
+CORE    = src/domain/*,src/application/*
+ARGS    =
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run migrate openapi test test-unit test-integration
+.PHONY: check check-lint check-types check-imports check-locks lock clean
+
+help:  ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
+
+# --- Running -----------------------------------------------------------------
+
+# `exec`: no shell stays between make and the service, so a SIGTERM to either ends both.
+run: .venv/.run  ## Start the service with an embedded PostgreSQL, on 127.0.0.1:8000 or PORT=...
+	@exec .venv/bin/gatepost run
+
+migrate: .venv/.run  ## Bring the schema of DATABASE_URL (or the embedded database) up to date
+	@exec .venv/bin/gatepost migrate up
+
+openapi: .venv/.run  ## Write docs/reference/openapi.json anew
+	@mkdir -p docs/reference
+	@.venv/bin/gatepost openapi > docs/reference/openapi.json.new || { \
+		rm -f docs/reference/openapi.json.new; \
+		echo "The description was not written; mend what is said above." >&2; exit 1; }
+	@mv docs/reference/openapi.json.new docs/reference/openapi.json
+
+# --- Testing and checking ----------------------------------------------------
+
+# pytest is make's direct child, for the same reason as above.
+test: .venv/.dev  ## Run every test; domain and application must be covered to the last branch
+	@exec .venv/bin/coverage run -m pytest
+	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .coverage.core 2>&1 || { \
+		.venv/bin/coverage report --include='$(CORE)' --show-missing --skip-covered; \
+		echo "Lines and branches above are not tested: add unit tests for them." >&2; exit 1; }
+	@echo "Branch coverage: domain and application 100 %," \
+		"all of src $$(.venv/bin/coverage report --format=total) %."
+
+test-unit: .venv/.dev  ## Run the unit tests: memory only, seconds (ARGS="-k sessions")
+	@exec .venv/bin/python -m pytest tests/unit $(ARGS)
+
+test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL, container or embedded)
+	@exec .venv/bin/python -m pytest tests/integration $(ARGS)
+
+check: check-lint check-types check-imports check-locks  ## Lint, formatting, types, import contracts, locks
+	@echo "All checks passed."
+
+check-lint: .venv/.dev
+	@.venv/bin/ruff check --quiet . || { \
+		echo "Next: .venv/bin/ruff check --fix ." >&2; exit 1; }
+	@.venv/bin/ruff format --quiet --check . || { \
+		.venv/bin/ruff format --check . || true; \
+		echo "Next: .venv/bin/ruff format ." >&2; exit 1; }
+
+check-types: .venv/.dev
+	@.venv/bin/mypy --no-error-summary || { \
+		echo "Next: mend the types above; strict mode is on." >&2; exit 1; }
+
+check-imports: .venv/.dev
+	@.venv/bin/lint-imports > .venv/.imports 2>&1 || { \
+		cat .venv/.imports; \
+		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
+		exit 1; }
+
+# --- Dependencies ------------------------------------------------------------
+
+# requirements.lock      what the service needs
+# requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
+# requirements-dev.lock  all of it, and the tools
+COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
+LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
+	uv $(COMPILE) --extra service $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) --extra embedded --group build $(ARGS) \
+		-c requirements.lock -o requirements-run.lock && \
+	uv $(COMPILE) --extra service --extra embedded --group dev $(ARGS) \
+		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
+LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
+
+lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
+	@into=.; $(LOCK) || { \
+		echo "Next: see which requirement in pyproject.toml cannot be met." >&2; exit 1; }
+
+# Compiled again, the files must come out the same. Without a registry (uv's exit code 2) what
+# the locks installed must at least satisfy pyproject.toml; that needs no network.
+check-locks: .venv/.dev
+	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) || { \
+		echo "Next: make lock; a lock file names no host." >&2; exit 1; }
+	@into=$$(mktemp -d) && trap 'rm -rf "$$into"' EXIT && cp pyproject.toml $(LOCKS) "$$into" && \
+	root=$$(pwd -P) && said=$$( ($(LOCK)) 2>&1 ); code=$$?; same=yes; \
+	if [ $$code = 0 ]; then \
+		for lock in $(LOCKS); do diff -u "$$lock" "$$into/$$lock" || same=no; done; \
+	elif [ $$code = 2 ]; then \
+		echo "No registry to compile the locks with; compared with the installed packages instead."; \
+		.venv/bin/uv pip install --quiet --offline --dry-run --python .venv/bin/python \
+			-r pyproject.toml --extra service --extra embedded --group dev || same=no; \
+	else echo "$$said" >&2; same=no; fi; \
+	[ $$same = yes ] || { \
+		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }
+
+# --- Environment -------------------------------------------------------------
+
+setup: .venv/.dev  ## Make .venv with everything for development
+	@echo "Ready. Next: make test, make run."
+
+# An environment belongs to the folder it was made in: its scripts hold the path.
+ifneq ($(shell test -x .venv/bin/python && cat .venv/.folder 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.folder
+endif
+
+.venv/.folder:
+	@here=$$(pwd -P); old='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! { grep -qF "$$here" .venv/bin/activate && .venv/bin/python -c "$$old" && \
+		{ .venv/bin/python -c 'import pip' || .venv/bin/python -m ensurepip; }; } >/dev/null 2>&1; then \
+		found=; bare=; \
+		for python in $(PYTHONS); do \
+			"$$python" -c "$$old" 2>/dev/null || continue; \
+			if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; \
+			bare=$${bare:-$$python}; \
+		done; \
+		if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+			echo "$$bare has no venv. Next: install it (Debian, Ubuntu: apt install python3-venv)." >&2; \
+			exit 1; \
+		elif [ -z "$$found" ]; then \
+			echo "Python 3.11 or newer was not found." \
+				"Next: install it, or name it: make PYTHON=/path/to/python3 ..." >&2; \
+			exit 1; \
+		fi; \
+		"$$found" -m venv --clear .venv || { \
+			echo "Could not make .venv. Next: see above; is this folder writable?" >&2; exit 1; }; \
+	fi; \
+	printf '%s\n' "$$here" > .venv/.folder
+
+RETRY = { echo "Not installed. Next: see above; check the network or pip's settings, then" \
+	"run make again. After rm -rf .venv it starts afresh." >&2; exit 1; }
+
+.venv/.run: .venv/.folder pyproject.toml requirements.lock requirements-run.lock
+	@echo "Installing the locked packages into .venv; the first time takes a minute."
+	@$(HASHED) -r requirements.lock -r requirements-run.lock && $(PROJECT) || $(RETRY)
+	@touch .venv/.run
+
+.venv/.dev: .venv/.folder pyproject.toml requirements-dev.lock
+	@echo "Installing the locked packages and tools into .venv; the first time takes minutes."
+	@$(HASHED) -r requirements-dev.lock && $(PROJECT) || $(RETRY)
+	@touch .venv/.run .venv/.dev
+
+clean:  ## Remove caches and build products; .venv and the data folder stay
+	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	@find . -name .venv -prune -o -name .gatepost -prune -o -name __pycache__ -type d \
+		-exec rm -rf {} +

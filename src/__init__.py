@@ -1,0 +1,12 @@
+"""Gatepost: an identity service to run or to embed.
+
+Only the core is exported here: importing it must load nothing beyond the standard library.
+"""
+
+from .application.gatepost import Gatepost, Policies, assemble
+from .application.ports import Ports
+from .domain.errors import GatepostError, Kind
+
+__version__ = "0.1.0"
+
+__all__ = ["Gatepost", "GatepostError", "Kind", "Policies", "Ports", "__version__", "assemble"]

@@ -1,0 +1,5 @@
+"""`python -m gatepost`."""
+
+from .entrypoints.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Mail: templates in, messages out, and ways to deliver them."""

@@ -1,0 +1,67 @@
+"""Internet messages (RFC 5322) from mails."""
+
+from email.headerregistry import Address, AddressHeader
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+from ...application.ports.delivery import Mail
+from ...application.ports.security import Clock
+from ...domain.addresses import EmailAddress
+from ...domain.errors import ValidationFailed
+from .rendering import MailTexts
+
+# Folding at 78 characters breaks a long address into encoded words, and a link into pieces; 998
+# is what RFC 5322 section 2.1.1 allows.
+_POLICY = SMTP.clone(max_line_length=998, cte_type="7bit")
+_LINE_BREAKS = "\r\n\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+class MessageBuilder:
+    """Builds the message of a mail; the Message-ID is the same at every attempt.
+
+    `sender` is an address with or without a name: `Gatepost <no-reply@example.com>`.
+    """
+
+    def __init__(self, texts: MailTexts, sender: str, now: Clock) -> None:
+        self._texts = texts
+        self._sender = _parse_sender(sender)
+        self._now = now
+
+    def build(self, mail: Mail) -> EmailMessage:
+        """Render; raises ValueError for an address or a text that cannot stand in a header."""
+        rendered = self._texts.render(mail)
+        message = EmailMessage(_POLICY)
+        message["From"] = self._sender
+        message["To"] = _recipient(mail.to)
+        message["Subject"] = rendered.subject
+        message["Date"] = format_datetime(self._now())
+        message["Message-ID"] = f"<{mail.id}@{self._sender.domain}>"
+        # RFC 3834 section 5: no out-of-office notes in return.
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(rendered.text)
+        message.add_alternative(rendered.html, subtype="html")
+        message["Content-Language"] = rendered.language
+        return message
+
+
+def _recipient(stored: str) -> Address:
+    """Take the address only as it would be stored: what is anything else came another way."""
+    try:
+        address = EmailAddress.parse(stored)
+    except ValidationFailed:
+        raise ValueError("The recipient is not an address.") from None
+    if address.value != stored:
+        raise ValueError("The recipient is not an address as it is stored.")
+    local, _, domain = stored.rpartition("@")
+    return Address(username=local, domain=domain)
+
+
+def _parse_sender(text: str) -> Address:
+    if any(character in _LINE_BREAKS for character in text):
+        raise ValueError("The sender holds line breaks.")
+    header = _POLICY.header_factory("From", text)
+    addresses = header.addresses if isinstance(header, AddressHeader) else ()
+    if header.defects or len(addresses) != 1 or not addresses[0].domain:
+        raise ValueError("The sender is not one address, with or without a name.")
+    return addresses[0]

@@ -1,0 +1,128 @@
+"""Mail texts from templates, by language."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    select_autoescape,
+)
+
+from ...application.ports.delivery import Mail, MailTemplate
+from ...domain.accounts import DEFAULT_LOCALE
+from ...domain.credentials import LIFETIMES, Purpose
+
+_FOLDER = Path(__file__).with_name("templates")
+_WITH_LINK = {
+    MailTemplate.WELCOME: Purpose.VERIFY_EMAIL,
+    MailTemplate.VERIFY_EMAIL: Purpose.VERIFY_EMAIL,
+    MailTemplate.RESET_PASSWORD: Purpose.RESET_PASSWORD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The three parts of a mail in one language."""
+
+    language: str
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    subject: Template
+    text: Template
+    html: Template
+
+
+class MailTexts:
+    """Renders mails from `templates/<language>/<template>.{subject,txt,html}`.
+
+    Another language is another complete folder. `overrides`: a folder of the same shape whose
+    files go before ours. Everything is loaded at once: a missing or broken template raises
+    ValueError here, at the start, and not when a mail is due.
+    """
+
+    def __init__(self, service: str = "Gatepost", overrides: Path | None = None) -> None:
+        folders = [overrides, _FOLDER] if overrides else [_FOLDER]
+        self._service = one_line(service)
+        self._environment = Environment(
+            loader=FileSystemLoader(folders),
+            autoescape=select_autoescape(("html",), default=False),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        for name in self._environment.list_templates():
+            self._template(name)
+        self._languages = {name.lower(): self._load(name) for name in self._folders()}
+
+    def render(self, mail: Mail) -> Rendered:
+        """Render in the language of the mail's locale; raises ValueError when a link is missing.
+
+        A name is put on one line: line breaks could fake paragraphs of ours.
+        """
+        if mail.template in _WITH_LINK and not mail.link:
+            raise ValueError(f"A mail {mail.template} needs its link.")
+        language = self._language(mail.locale)
+        parts = self._languages[language][mail.template]
+        values = {
+            "language": language,
+            "service": self._service,
+            "username": one_line(mail.username),
+            "link": mail.link,
+            "lifetime": _lifetime(mail.template),
+        }
+        subject = one_line(parts.subject.render(values))
+        html = parts.html.render(values, subject=subject)
+        return Rendered(language, subject, parts.text.render(values), html)
+
+    def _language(self, locale: str) -> str:
+        """Choose the longest known prefix of the tag (RFC 4647 section 3.4), or English."""
+        subtags = locale.lower().replace("_", "-").split("-")
+        prefixes = ("-".join(subtags[:length]) for length in range(len(subtags), 0, -1))
+        return next((tag for tag in prefixes if tag in self._languages), DEFAULT_LOCALE)
+
+    def _folders(self) -> Iterator[str]:
+        names = self._environment.list_templates(extensions=("subject",))
+        yield from sorted({name.partition("/")[0] for name in names})
+
+    def _load(self, language: str) -> dict[MailTemplate, _Parts]:
+        return {
+            template: _Parts(
+                *(
+                    self._template(f"{language}/{template.value}.{part}")
+                    for part in ("subject", "txt", "html")
+                )
+            )
+            for template in MailTemplate
+        }
+
+    def _template(self, name: str) -> Template:
+        try:
+            return self._environment.get_template(name)
+        except TemplateNotFound:
+            raise ValueError(f"The mail template {name} is missing.") from None
+        except TemplateSyntaxError as fault:
+            raise ValueError(f"The mail template {name} is broken: {fault}") from None
+
+
+def one_line(text: str) -> str:
+    """Collapse white space, every kind of line break included."""
+    return " ".join(text.split())
+
+
+def _lifetime(template: MailTemplate) -> timedelta | None:
+    purpose = _WITH_LINK.get(template)
+    return LIFETIMES[purpose] if purpose else None

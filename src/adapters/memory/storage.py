@@ -1,0 +1,150 @@
+"""Storage in memory, with transactions that commit, undo and exclude each other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from ...application.ports.delivery import Job
+from ...application.ports.storage import CallerReader, HealthCheck, Transaction, UnitOfWork
+from ...domain.accounts import Account
+from ...domain.audit import AuditEntry
+from ...domain.sessions import SessionId
+from .repositories import (
+    MemoryAccounts,
+    MemoryAuditLog,
+    MemoryDirectory,
+    MemoryJobs,
+    MemoryOneTimeTokens,
+    MemorySessions,
+    MemorySigningKeys,
+    Tables,
+)
+
+
+class MemoryStorage:
+    """What is committed."""
+
+    def __init__(self) -> None:
+        self.committed = Tables()
+        self._turnstile = asyncio.Lock()
+        self._holder: asyncio.Task[object] | None = None
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Let one task in at a time; raises RuntimeError where it would wait for itself."""
+        task = asyncio.current_task()
+        if self._holder is task:
+            raise RuntimeError("This task has a transaction open already.")
+        async with self._turnstile:
+            self._holder = task
+            try:
+                yield
+            finally:
+                self._holder = None
+
+    @property
+    def queued(self) -> list[Job]:
+        return list(self.committed.jobs.values())
+
+    async def drain(self) -> list[Job]:
+        """Take every queued job, oldest first, as a worker would."""
+        async with self.alone():
+            jobs = self.queued
+            self.committed.jobs.clear()
+        return jobs
+
+    @property
+    def audit_entries(self) -> list[AuditEntry]:
+        return list(self.committed.audit)
+
+
+class MemoryTransaction(Transaction):
+    """Works on a copy of the tables, which `commit` swaps in."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+        self._work: Tables | None = storage.committed.copy()
+
+    @property
+    def accounts(self) -> MemoryAccounts:
+        return MemoryAccounts(self._tables)
+
+    @property
+    def tokens(self) -> MemoryOneTimeTokens:
+        return MemoryOneTimeTokens(self._tables)
+
+    @property
+    def sessions(self) -> MemorySessions:
+        return MemorySessions(self._tables)
+
+    @property
+    def keys(self) -> MemorySigningKeys:
+        return MemorySigningKeys(self._tables)
+
+    @property
+    def audit(self) -> MemoryAuditLog:
+        return MemoryAuditLog(self._tables)
+
+    @property
+    def jobs(self) -> MemoryJobs:
+        return MemoryJobs(self._tables)
+
+    @property
+    def directory(self) -> MemoryDirectory:
+        return MemoryDirectory(self._tables)
+
+    async def commit(self) -> None:
+        # A copy, or a repository that somebody kept would write into what is committed.
+        self._storage.committed = self._tables.copy()
+        self.close()
+
+    def close(self) -> None:
+        self._work = None
+
+    @property
+    def _tables(self) -> Tables:
+        if self._work is None:
+            raise RuntimeError("This transaction has ended.")
+        return self._work
+
+
+class MemoryUnitOfWork(UnitOfWork):
+    """Transactions one after the other, which makes `lock` right without a line of code.
+
+    One inside another of the same task is a RuntimeError; beware of awaiting, inside one, a
+    second task that opens its own.
+    """
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[MemoryTransaction]:
+        async with self._storage.alone():
+            transaction = MemoryTransaction(self._storage)
+            try:
+                yield transaction
+            finally:
+                transaction.close()
+
+
+class MemoryCallers(CallerReader):
+    """Reads what is committed, without waiting for a transaction."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    async def find(self, session_id: SessionId, now: datetime) -> Account | None:
+        tables = self._storage.committed
+        session = tables.sessions.get(session_id)
+        if session is None or not session.is_live(now):
+            return None
+        account = tables.accounts[session.account_id]
+        return replace(account) if account.is_usable(now) else None
+
+
+class AlwaysHealthy(HealthCheck):
+    async def __call__(self) -> None:
+        return None

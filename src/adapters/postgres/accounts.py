@@ -1,0 +1,118 @@
+"""Accounts in PostgreSQL."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ...application.ports.storage import AccountDirectory, AccountRepository
+from ...domain.accounts import Account, AccountId, Username
+from ...domain.addresses import EmailAddress
+from ...domain.errors import EmailTaken, UsernameTaken
+from .failures import violated
+from .rows import account_columns, account_to_row, row_to_account
+from .tables import accounts
+
+_TAKEN = {"uq_accounts_username_key": UsernameTaken, "uq_accounts_email_key": EmailTaken}
+
+# Built once: building a statement costs more than running it.
+_SELECT = select(*account_columns(accounts))
+_GET = _SELECT.where(accounts.c.id == bindparam("account_id"))
+_LOCK = _GET.with_for_update()
+_BY_USERNAME = _SELECT.where(accounts.c.username_key == bindparam("key"))
+_BY_EMAIL = _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder)
+_UNPROVEN = (
+    _SELECT.where(
+        accounts.c.email_key == bindparam("key"),
+        ~accounts.c.email_verified,
+        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
+    )
+    .order_by(accounts.c.created_at, accounts.c.id)
+    .limit(1)
+)
+_NEWEST = _SELECT.order_by(accounts.c.created_at.desc(), accounts.c.id.desc())
+_MAKE_WAY = delete(accounts).where(
+    accounts.c.expires_at <= bindparam("now"),
+    or_(
+        accounts.c.username_key == bindparam("of_username"),
+        and_(accounts.c.email_key == bindparam("of_email"), ~accounts.c.is_placeholder),
+    ),
+)
+_INSERT = insert(accounts)
+_SAVE = update(accounts).where(accounts.c.id == bindparam("account_id"))
+_REPLACE_HASH = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account_id"), accounts.c.password_hash == bindparam("old"))
+    .values(password_hash=bindparam("new"))
+)
+# Rows that somebody holds are skipped: a cleaner must not wait for live traffic, nor deadlock.
+_REMOVE = delete(accounts).where(
+    accounts.c.id.in_(
+        select(accounts.c.id)
+        .where(accounts.c.expires_at <= bindparam("now"))
+        .order_by(accounts.c.expires_at)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
+class PostgresAccounts(AccountRepository, AccountDirectory):
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def get(self, account_id: AccountId, *, lock: bool = False) -> Account | None:
+        return await self._one(_LOCK if lock else _GET, account_id=account_id)
+
+    async def find_by_email(self, email: EmailAddress) -> Account | None:
+        return await self._one(_BY_EMAIL, key=email.key)
+
+    async def find_unproven(self, email: EmailAddress, now: datetime) -> Account | None:
+        return await self._one(_UNPROVEN, key=email.key, now=now)
+
+    async def find_by_username(self, username: Username) -> Account | None:
+        return await self._one(_BY_USERNAME, key=username.key)
+
+    async def add(self, account: Account, now: datetime) -> None:
+        claimed = None if account.is_placeholder else account.email.key
+        keys = {"of_username": account.username.key, "of_email": claimed}
+        await self._connection.execute(_MAKE_WAY, {"now": now, **keys})
+        async with self._refusing_duplicates():
+            await self._connection.execute(_INSERT, account_to_row(account))
+
+    async def save(self, account: Account) -> None:
+        values = {"account_id": account.id, **account_to_row(account)}
+        del values["id"]
+        async with self._refusing_duplicates():
+            await self._connection.execute(_SAVE, values)
+
+    async def replace_hash(self, account_id: AccountId, old: str, new: str) -> bool:
+        values = {"account_id": account_id, "old": old, "new": new}
+        return (await self._connection.execute(_REPLACE_HASH, values)).rowcount == 1
+
+    async def remove_expired(self, now: datetime, limit: int) -> int:
+        return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount
+
+    async def list_accounts(self, *, limit: int) -> Sequence[Account]:
+        rows = await self._connection.execute(_NEWEST.limit(limit))
+        return [row_to_account(row) for row in rows.mappings()]
+
+    async def _one(self, statement: Select[Any], **parameters: object) -> Account | None:
+        row = (await self._connection.execute(statement, parameters)).mappings().first()
+        return None if row is None else row_to_account(row)
+
+    @asynccontextmanager
+    async def _refusing_duplicates(self) -> AsyncIterator[None]:
+        """Undo a refused statement alone, and name the refusal."""
+        try:
+            async with self._connection.begin_nested():
+                yield
+        except IntegrityError as error:
+            refusal = _TAKEN.get(violated(error) or "")
+            if refusal is None:
+                raise
+            raise refusal from None

@@ -1,0 +1,65 @@
+"""One-time tokens in PostgreSQL."""
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ...application.ports.storage import OneTimeTokenRepository
+from ...domain.accounts import AccountId
+from ...domain.credentials import OneTimeToken, Purpose
+from .rows import to_entity, to_row
+from .tables import one_time_tokens
+
+_tokens = one_time_tokens.c
+_GOOD = (
+    _tokens.digest == bindparam("key"),
+    _tokens.purpose == bindparam("kind", type_=_tokens.purpose.type),
+    _tokens.expires_at > bindparam("now"),
+)
+_INSERT = insert(one_time_tokens)
+# One row an account and purpose: of two requests at once the later one's token is left.
+_REPLACE = _INSERT.on_conflict_do_update(
+    index_elements=[_tokens.account_id, _tokens.purpose],
+    set_={
+        column.name: _INSERT.excluded[column.name]
+        for column in one_time_tokens.columns
+        if column.name not in ("account_id", "purpose")
+    },
+)
+_FIND = select(one_time_tokens).where(*_GOOD)
+_CONSUME = delete(one_time_tokens).where(*_GOOD).returning(*one_time_tokens.columns)
+_DROP_ALL = delete(one_time_tokens).where(_tokens.account_id == bindparam("owner"))
+_REMOVE = delete(one_time_tokens).where(
+    _tokens.digest.in_(
+        select(_tokens.digest)
+        .where(_tokens.expires_at <= bindparam("now"))
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
+class PostgresOneTimeTokens(OneTimeTokenRepository):
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, token: OneTimeToken) -> None:
+        await self._connection.execute(_REPLACE, to_row(token))
+
+    async def find(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+        parameters = {"key": digest, "kind": purpose, "now": now}
+        rows = await self._connection.execute(_FIND, parameters)
+        return to_entity(OneTimeToken, rows.mappings().first())
+
+    async def consume(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+        parameters = {"key": digest, "kind": purpose, "now": now}
+        rows = await self._connection.execute(_CONSUME, parameters)
+        return to_entity(OneTimeToken, rows.mappings().first())
+
+    async def drop_all(self, account_id: AccountId) -> None:
+        await self._connection.execute(_DROP_ALL, {"owner": account_id})
+
+    async def remove_expired(self, now: datetime, limit: int) -> int:
+        return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount

@@ -1,0 +1,131 @@
+"""Connections: one spelling of the URL, and limits on everything that could hang."""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from .failures import outages_as_unavailable
+
+CONNECT_TIMEOUT = 2.0
+CHECKOUT_TIMEOUT = 2.0
+STATEMENT_TIMEOUT = 3.0
+# Longer than the server's limit, which should act first; this one is for a silent network.
+_SILENCE_TIMEOUT = 3.5
+_IDLE_IN_TRANSACTION = 10.0
+
+_SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
+
+
+def to_dsn(url: str) -> str:
+    """Return the URL as libpq spells it; asyncpg reads `host`, `sslmode` and the like from it.
+
+    Raises ValueError, without the URL: it holds a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ValueError("A database URL starts with postgresql:// (or postgres://).")
+    urlsplit(url)
+    return f"postgresql://{rest}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+async def connect(
+    dsn: str,
+    *,
+    statement_timeout: float = STATEMENT_TIMEOUT,
+    lock_timeout: float = 0,
+    **options: Any,
+) -> asyncpg.Connection:
+    """Open one connection; a `statement_timeout` of zero sets no limit."""
+    settings = {
+        "application_name": "gatepost",
+        "statement_timeout": _milliseconds(statement_timeout),
+        "lock_timeout": _milliseconds(lock_timeout),
+        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
+    }
+    # asyncpg's own limit holds for each address of a host; this one for all of them.
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=_SILENCE_TIMEOUT if statement_timeout else None,
+            server_settings=settings,
+            **options,
+        )
+
+
+def create_engine(url: str, *, pool_size: int = 8, max_overflow: int = 0) -> AsyncEngine:
+    """Make the engine; nothing is connected yet. Raises ValueError for another URL."""
+    dsn = to_dsn(url)
+
+    async def connected() -> asyncpg.Connection:
+        return await connect(dsn)
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connected,
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=CHECKOUT_TIMEOUT,
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: object, entry: ConnectionPoolEntry, proxy: object) -> None:
+    """Replace a pooled connection that the server closed; costs no round trip.
+
+    Without it each connection that was idle during a restart would fail one transaction.
+    """
+    driver: asyncpg.Connection | None = entry.driver_connection
+    if driver is None or driver.is_closed():
+        raise DisconnectionError("closed by the server")
+
+
+async def _keep_state(connection: asyncpg.Connection) -> None:
+    """Skip the reset query: single reads change nothing on a connection."""
+
+
+class ReadPool:
+    """Connections for single reads on asyncpg itself; opened on demand, never in a transaction."""
+
+    def __init__(self, url: str, *, size: int) -> None:
+        self._dsn = to_dsn(url)
+        self._size = size
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Make the pool on the running loop; connects nothing, so the database may be down."""
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._size,
+            max_inactive_connection_lifetime=0,
+            connect=connect,
+            reset=_keep_state,
+        )
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
+        """Read one row; raises Unavailable."""
+        if self._pool is None:
+            raise RuntimeError("The pool is not open.")
+        with outages_as_unavailable():
+            async with self._pool.acquire(timeout=CHECKOUT_TIMEOUT) as connection:
+                return await connection.fetchrow(sql, *arguments)

@@ -1,0 +1,33 @@
+"""Signing keys in PostgreSQL."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ...application.ports.storage import SigningKeyRepository
+from ...domain.keys import SigningKey
+from .rows import to_row
+from .tables import signing_keys
+
+_keys = signing_keys.c
+_LIST = select(signing_keys).order_by(_keys.created_at, _keys.kid)
+# Waits for another replica's insert that is under way; whoever commits first has the active key.
+_INSERT = insert(signing_keys).on_conflict_do_nothing()
+_SAVE = update(signing_keys).where(_keys.kid == bindparam("of_kid"))
+
+
+class PostgresSigningKeys(SigningKeyRepository):
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def list_all(self) -> Sequence[SigningKey]:
+        rows = await self._connection.execute(_LIST)
+        return [SigningKey(**row) for row in rows.mappings()]
+
+    async def add(self, key: SigningKey) -> bool:
+        return (await self._connection.execute(_INSERT, to_row(key))).rowcount == 1
+
+    async def save(self, key: SigningKey) -> None:
+        await self._connection.execute(_SAVE, {"of_kid": key.kid, **to_row(key)})

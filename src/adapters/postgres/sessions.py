@@ -1,0 +1,155 @@
+"""Sessions in PostgreSQL: the rotation of `Session.turn` as one conditional statement."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ...application.ports.storage import SessionRepository
+from ...domain.accounts import Account, AccountId, AccountStatus
+from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from .rows import account_columns, row_to_account, to_row
+from .tables import MOMENT, accounts, sessions
+
+_row = sessions.c
+_now = bindparam("now", type_=MOMENT)
+_presented = bindparam("presented", type_=_row.generation.type)
+
+_LIVE = and_(_row.revoked_at.is_(None), _row.idle_until > _now, _row.absolute_until > _now)
+_USABLE = and_(
+    accounts.c.status == AccountStatus.ACTIVE,
+    or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
+)
+
+_current = _row.generation == _presented
+_repeated = and_(
+    _row.generation - 1 == _presented,
+    _row.rotated_at.between(
+        bindparam("earliest", type_=MOMENT), bindparam("latest", type_=MOMENT)
+    ),
+)
+
+
+def _reason(reason: EndReason) -> ColumnElement[EndReason]:
+    return bindparam(None, reason, type_=_row.revoked_reason.type)
+
+
+# READ COMMITTED evaluates all of it again on the newest row once the lock is had: of N at once
+# one finds the generation it presents.
+_TURN = (
+    update(sessions)
+    .values(
+        generation=case((_current, _row.generation + 1), else_=_row.generation),
+        rotated_at=case((_current, _now), else_=_row.rotated_at),
+        idle_until=case(
+            (_current, func.least(bindparam("idle_until", type_=MOMENT), _row.absolute_until)),
+            else_=_row.idle_until,
+        ),
+        revoked_at=case((or_(_current, _repeated), _row.revoked_at), else_=_now),
+        revoked_reason=case(
+            (or_(_current, _repeated), _row.revoked_reason),
+            (_row.generation < _presented, _reason(EndReason.AHEAD)),
+            (_row.generation - 1 == _presented, _reason(EndReason.LATE_PARENT)),
+            else_=_reason(EndReason.STALE),
+        ),
+    )
+    .where(
+        _row.id == bindparam("session_id"),
+        _row.secret_hash == bindparam("hashed"),
+        accounts.c.id == _row.account_id,
+        _LIVE,
+        _USABLE,
+    )
+    .returning(*sessions.columns, *account_columns(accounts, "account__"))
+)
+_INSERT = insert(sessions)
+_LIST = (
+    select(sessions)
+    .where(_row.account_id == bindparam("owner"), _LIVE)
+    .order_by(_row.created_at.desc(), _row.id.desc())
+)
+_END_ANY = update(sessions).values(revoked_at=_now, revoked_reason=bindparam("reason"))
+_END = _END_ANY.where(
+    _row.id == bindparam("session_id"),
+    _row.account_id == bindparam("owner"),
+    _row.revoked_at.is_(None),
+)
+_END_ALL = _END_ANY.where(_row.account_id == bindparam("owner"), _LIVE)
+_END_OTHERS = _END_ALL.where(_row.id != bindparam("keep"))
+_REMOVE = delete(sessions).where(
+    _row.id.in_(
+        select(_row.id)
+        .where(
+            func.coalesce(_row.revoked_at, func.least(_row.idle_until, _row.absolute_until))
+            < bindparam("before")
+        )
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
+class PostgresSessions(SessionRepository):
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, session: Session) -> None:
+        await self._connection.execute(_INSERT, to_row(session))
+
+    async def turn(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        parameters = {
+            "session_id": claim.session_id,
+            "hashed": secret_hash,
+            "presented": claim.generation,
+            "now": now,
+            "idle_until": now + policy.idle_ttl,
+            "earliest": now - policy.refresh_grace,
+            "latest": now + policy.refresh_grace,
+        }
+        row = (await self._connection.execute(_TURN, parameters)).mappings().first()
+        if row is None:
+            return None
+        session = Session(**{column.name: row[column] for column in sessions.columns})
+        return session, row_to_account(row, "account__")
+
+    async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
+        rows = await self._connection.execute(_LIST, {"owner": account_id, "now": now})
+        return [Session(**row) for row in rows.mappings()]
+
+    async def end(
+        self, session_id: SessionId, account_id: AccountId, reason: EndReason, now: datetime
+    ) -> bool:
+        parameters = {"session_id": session_id, "owner": account_id, "reason": reason, "now": now}
+        return (await self._connection.execute(_END, parameters)).rowcount == 1
+
+    async def end_all(
+        self,
+        account_id: AccountId,
+        reason: EndReason,
+        now: datetime,
+        *,
+        keep: SessionId | None = None,
+    ) -> int:
+        parameters = {"owner": account_id, "reason": reason, "now": now, "keep": keep}
+        if keep is None:
+            del parameters["keep"]
+        statement = _END_ALL if keep is None else _END_OTHERS
+        return (await self._connection.execute(statement, parameters)).rowcount
+
+    async def remove_ended(self, before: datetime, limit: int) -> int:
+        parameters = {"before": before, "most": limit}
+        return (await self._connection.execute(_REMOVE, parameters)).rowcount

@@ -1,0 +1,85 @@
+"""Transactions on PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cached_property
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ...application.ports.storage import Transaction, UnitOfWork
+from .accounts import PostgresAccounts
+from .audit import PostgresAuditLog
+from .credentials import PostgresOneTimeTokens
+from .failures import is_in_doubt, outages_as_unavailable
+from .jobs import PgQueuerJobs, refuse_renamed_queue
+from .keys import PostgresSigningKeys
+from .sessions import PostgresSessions
+
+
+class PostgresTransaction(Transaction):
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def accounts(self) -> PostgresAccounts:
+        return PostgresAccounts(self._connection)
+
+    @property
+    def directory(self) -> PostgresAccounts:
+        return self.accounts
+
+    @cached_property
+    def tokens(self) -> PostgresOneTimeTokens:
+        return PostgresOneTimeTokens(self._connection)
+
+    @cached_property
+    def sessions(self) -> PostgresSessions:
+        return PostgresSessions(self._connection)
+
+    @cached_property
+    def keys(self) -> PostgresSigningKeys:
+        return PostgresSigningKeys(self._connection)
+
+    @cached_property
+    def audit(self) -> PostgresAuditLog:
+        return PostgresAuditLog(self._connection)
+
+    @cached_property
+    def jobs(self) -> PgQueuerJobs:
+        return PgQueuerJobs(self._connection)
+
+    async def commit(self) -> None:
+        await self._connection.commit()
+
+
+class PostgresUnitOfWork(UnitOfWork):
+    """Opens transactions on an engine; refuses an environment that renames the job queue."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        refuse_renamed_queue()
+        self._engine = engine
+
+    def __call__(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Transaction]:
+        with outages_as_unavailable():
+            async with self._engine.connect() as connection:
+                try:
+                    yield PostgresTransaction(connection)
+                except Exception as error:
+                    if is_in_doubt(error):
+                        await _terminate(connection)
+                    raise
+
+
+async def _terminate(connection: AsyncConnection) -> None:
+    """Cut a connection whose state is in doubt, so that the pool never lends it again."""
+    if connection.invalidated:
+        return
+    raw = await connection.get_raw_connection()
+    if raw.driver_connection is not None:
+        # Closing politely would wait for a server that may be silent.
+        raw.driver_connection.terminate()
+    await connection.invalidate()

@@ -1,0 +1,186 @@
+"""Proof of the address, and the caller's own account."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ..domain.accounts import Account, Username, parse_bio, parse_locale
+from ..domain.addresses import EmailAddress
+from ..domain.audit import AuditType, ClientContext
+from ..domain.credentials import Purpose, digest, parse_existing
+from ..domain.errors import (
+    AccessTokenInvalid,
+    FieldError,
+    TokenInvalid,
+    ValidationFailed,
+    WrongPassword,
+)
+from ..domain.roles import Principal, Scope
+from ..domain.sessions import EndReason
+from .audit import Auditor
+from .jobs import RequestByEmail, unseal
+from .mail import Postbox
+from .ports.delivery import Job, MailTemplate
+from .ports.security import Cipher, Clock, PasswordHasher
+from .ports.storage import UnitOfWork
+from .registration import Register, collect, lock_owner
+
+
+class Unset(Enum):
+    """Tells a field that is left out from one that is emptied (RFC 7396)."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class ResendVerification:
+    """Mail a fresh link if the address belongs to an account that has not proven it."""
+
+    uow: UnitOfWork
+    cipher: Cipher
+    postbox: Postbox
+    now: Clock
+
+    async def __call__(self, job: Job) -> None:
+        email = EmailAddress(unseal(self.cipher, job)["email"] or "")
+        now = self.now()
+        async with self.uow() as tx:
+            owner = await lock_owner(tx, email)
+            if owner is None or owner.email_verified or not owner.is_usable(now):
+                return
+            # A stranger's registration with this address must not retire the link at once.
+            owner.notified_at = now
+            await tx.accounts.save(owner)
+            await self.postbox.send_token(
+                tx, owner, MailTemplate.VERIFY_EMAIL, Purpose.VERIFY_EMAIL, now
+            )
+            await tx.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyEmail:
+    """Prove an address with the mailed token and the account's password.
+
+    The password shows that who clicks is who registered: a victim whose address was registered
+    by a stranger must not arm the stranger's password (pre-hijacking). A wrong one leaves the
+    token good. Sessions older than the proof end.
+
+    Raises TokenInvalid, WrongPassword, Overloaded, ValidationFailed.
+    """
+
+    uow: UnitOfWork
+    hasher: PasswordHasher
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, token: str, password: str, client: ClientContext) -> Account:
+        password, key = parse_existing(password), digest(token)
+        account = await self._owner(key)
+        if not await self.hasher.verify(password, account.password_hash):
+            type_ = AuditType.EMAIL_VERIFIED
+            await self.auditor.refused(type_, client, subject=account.id, failure="wrong_password")
+            raise WrongPassword
+        return await self._prove(key, account, client)
+
+    async def _owner(self, key: bytes) -> Account:
+        now = self.now()
+        async with self.uow() as tx:
+            found = await tx.tokens.find(key, Purpose.VERIFY_EMAIL, now)
+            account = await tx.accounts.get(found.account_id) if found else None
+        if account is None or account.has_expired(now):
+            raise TokenInvalid
+        return account
+
+    async def _prove(self, key: bytes, seen: Account, client: ClientContext) -> Account:
+        now = self.now()
+        async with self.uow() as tx:
+            account = await tx.accounts.get(seen.id, lock=True)
+            token = await tx.tokens.consume(key, Purpose.VERIFY_EMAIL, now)
+            if account is None or token is None or token.email != account.email.key:
+                raise TokenInvalid
+            if account.password_hash != seen.password_hash:
+                raise TokenInvalid
+            account.prove_address(now)
+            await tx.accounts.save(account)
+            await tx.sessions.end_all(account.id, EndReason.ADDRESS_PROVEN, now)
+            type_ = AuditType.EMAIL_VERIFIED
+            await self.auditor.note(tx, type_, now, client, actor=account.id, subject=account.id)
+            await tx.commit()
+        return account
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAccount:
+    """Return the caller's own account, as read when his token was checked."""
+
+    async def __call__(self, *, actor: Principal) -> Account:
+        actor.require(Scope.ACCOUNT_READ)
+        return actor.own_account
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAccount:
+    """Change the caller's own username, bio or locale.
+
+    Raises ValidationFailed, UsernameTaken.
+    """
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(
+        self,
+        *,
+        actor: Principal,
+        username: str | Unset = UNSET,
+        bio: str | Unset | None = UNSET,
+        locale: str | Unset = UNSET,
+        client: ClientContext,
+    ) -> Account:
+        actor.require(Scope.ACCOUNT_WRITE)
+        now = self.now()
+        async with self.uow() as tx:
+            account = await tx.accounts.get(actor.own_account.id, lock=True)
+            if account is None:
+                raise AccessTokenInvalid
+            self._apply(account, username, bio, locale)
+            account.updated_at = now
+            await tx.accounts.save(account)
+            await self.auditor.note(
+                tx, AuditType.ACCOUNT_CHANGED, now, client, actor=account.id, subject=account.id
+            )
+            await tx.commit()
+        return account
+
+    def _apply(
+        self,
+        account: Account,
+        username: str | Unset,
+        bio: str | Unset | None,
+        locale: str | Unset,
+    ) -> None:
+        faults: list[FieldError] = []
+        with collect(faults):
+            if username is not UNSET:
+                account.username = Username.parse(username)
+        with collect(faults):
+            if bio is not UNSET:
+                account.bio = parse_bio(bio)
+        with collect(faults):
+            if locale is not UNSET:
+                account.locale = parse_locale(locale)
+        ValidationFailed.raise_for(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What an account can do for itself."""
+
+    register: Register
+    request_verification: RequestByEmail
+    verify_email: VerifyEmail
+    read: ReadAccount
+    change: ChangeAccount

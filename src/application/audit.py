@@ -1,0 +1,72 @@
+"""Writing the audit trail, in the transaction of what it tells."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ..domain.audit import AuditEntry, AuditResult, AuditType, ClientContext
+from .ports.security import Clock, Secrets
+from .ports.storage import Transaction, UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Appends entries; a refusal gets a transaction of its own, as nothing else commits it."""
+
+    uow: UnitOfWork
+    secrets: Secrets
+    now: Clock
+
+    async def note(
+        self,
+        tx: Transaction,
+        type_: AuditType,
+        now: datetime,
+        client: ClientContext,
+        *,
+        actor: UUID | None = None,
+        subject: UUID | None = None,
+        session_id: UUID | None = None,
+        failure: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Append an entry; `failure` names why something was refused, `reason` why it was done."""
+        await tx.audit.append(
+            AuditEntry(
+                id=self.secrets.new_id(),
+                created_at=now,
+                type=type_,
+                result=AuditResult.FAILURE if failure else AuditResult.SUCCESS,
+                reason=failure or reason,
+                actor=actor,
+                subject=subject,
+                session_id=session_id,
+                ip=client.ip,
+                user_agent=client.user_agent,
+                request_id=client.request_id,
+            )
+        )
+
+    async def refused(
+        self,
+        type_: AuditType,
+        client: ClientContext,
+        *,
+        actor: UUID | None = None,
+        subject: UUID | None,
+        session_id: UUID | None = None,
+        failure: str,
+    ) -> None:
+        """Commit a failure by itself, before the caller raises it."""
+        async with self.uow() as tx:
+            await self.note(
+                tx,
+                type_,
+                self.now(),
+                client,
+                actor=actor,
+                subject=subject,
+                session_id=session_id,
+                failure=failure,
+            )
+            await tx.commit()

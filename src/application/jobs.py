@@ -1,0 +1,103 @@
+"""What workers do: one handler a job name, each safe to repeat."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from ..domain.addresses import EmailAddress
+from ..domain.audit import ClientContext
+from .ports.delivery import Job, JobName
+from .ports.security import Cipher, Clock, SealPurpose, Secrets
+from .ports.storage import Transaction, UnitOfWork
+
+Handler = Callable[[Job], Awaitable[None]]
+
+# Small batches keep locks short beside live traffic.
+_BATCH = 500
+# Ended sessions stay visible to support and audit for a while.
+_ENDED_SESSIONS_KEPT = timedelta(days=7)
+
+
+def sealed_job(cipher: Cipher, job_id: UUID, name: JobName, values: dict[str, str | None]) -> Job:
+    """Make a job whose whole payload is sealed: queues are dumped, logged and looked at."""
+    sealed = cipher.seal(SealPurpose.JOB, json.dumps(values).encode())
+    return Job(id=job_id, name=name, payload={"sealed": sealed.hex()})
+
+
+def unseal(cipher: Cipher, job: Job) -> dict[str, str | None]:
+    """Open the payload; raises SealBroken."""
+    opened = cipher.open(SealPurpose.JOB, bytes.fromhex(job.payload["sealed"]))
+    values: dict[str, str | None] = json.loads(opened)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class RequestByEmail:
+    """Queue a job about an address, known or not.
+
+    Looking it up here would show in the time of the answer; the worker does it.
+    Raises ValidationFailed.
+    """
+
+    uow: UnitOfWork
+    secrets: Secrets
+    cipher: Cipher
+    job: JobName
+
+    async def __call__(self, *, email: str, client: ClientContext) -> None:
+        values = {
+            "email": EmailAddress.parse(email).value,
+            "ip": client.ip,
+            "user_agent": client.user_agent,
+            "request_id": client.request_id,
+        }
+        job = sealed_job(self.cipher, self.secrets.new_id(), self.job, values)
+        async with self.uow() as tx:
+            await tx.jobs.enqueue(job)
+            await tx.commit()
+
+
+def client_of(values: dict[str, str | None]) -> ClientContext:
+    """Read back the client that a queued request came from."""
+    return ClientContext(
+        ip=values["ip"], user_agent=values["user_agent"], request_id=values["request_id"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeExpired:
+    """Delete what has run out: unproven registrations, one-time tokens, ended sessions."""
+
+    uow: UnitOfWork
+    now: Clock
+
+    async def __call__(self, job: Job | None = None) -> None:
+        while await self._batch() >= _BATCH:
+            continue
+
+    async def _batch(self) -> int:
+        async with self.uow() as tx:
+            most = await self._remove(tx)
+            await tx.commit()
+        return most
+
+    async def _remove(self, tx: Transaction) -> int:
+        now = self.now()
+        return max(
+            await tx.accounts.remove_expired(now, _BATCH),
+            await tx.tokens.remove_expired(now, _BATCH),
+            await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The handlers; a worker gives each queued job to `run`."""
+
+    handlers: Mapping[JobName, Handler]
+
+    async def run(self, job: Job) -> None:
+        """Do one job; whatever it raises means: again later."""
+        await self.handlers[job.name](job)

@@ -1,0 +1,55 @@
+"""What the core hands to others: jobs for workers, mail for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+
+class JobName(StrEnum):
+    """Names on the queue; the suffix is the version of the payload."""
+
+    SEND_MAIL = "mail.send.v1"
+    RESEND_VERIFICATION = "accounts.resend_verification.v1"
+    REQUEST_RESET = "credentials.request_reset.v1"
+    NOTIFY_OWNER = "accounts.notify_owner.v1"
+    PURGE = "accounts.purge.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Work for later: at least once, so handlers are idempotent by `id`.
+
+    The payload is JSON with string values; addresses and tokens in it are sealed.
+    """
+
+    id: UUID
+    name: JobName
+    payload: Mapping[str, str]
+
+
+class MailTemplate(StrEnum):
+    WELCOME = "welcome"
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105
+    REGISTRATION_ATTEMPT = "registration_attempt"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One mail to one stored address. `id` makes the Message-ID, the same at every attempt."""
+
+    id: UUID
+    template: MailTemplate
+    to: str
+    locale: str
+    username: str
+    link: str | None = field(repr=False)
+
+
+class Mailer(Protocol):
+    async def send(self, mail: Mail) -> None:
+        """Render and deliver, or raise; safe to repeat."""
+        ...

@@ -1,0 +1,114 @@
+"""What the core asks of cryptography, the clock and chance."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from ...domain.sessions import RefreshClaim
+from ...domain.tokens import AccessClaims
+
+Clock = Callable[[], datetime]
+
+
+class Secrets(Protocol):
+    """Identifiers and chance."""
+
+    def new_id(self) -> UUID:
+        """Make a UUIDv7 (RFC 9562 section 5.7)."""
+        ...
+
+    def new_token(self) -> str:
+        """Make a URL-safe token of 256 random bits."""
+        ...
+
+    def new_session_secret(self) -> bytes:
+        """Make 128 random bits."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    """A slow hash behind a bounded queue; a full one raises Overloaded at once."""
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password: str, encoded: str | None) -> bool:
+        """Compare; with None spend the same time in the same queue and return False."""
+        ...
+
+    def needs_rehash(self, encoded: str) -> bool:
+        """Tell whether a hash was made with other parameters than today's."""
+        ...
+
+
+class SealPurpose(StrEnum):
+    """One derived key each: what is sealed for one purpose opens for no other."""
+
+    SIGNING_KEY = "signing key"
+    JOB = "job"
+
+
+class Cipher(Protocol):
+    """Authenticated encryption at rest under keys derived from the master keys."""
+
+    def seal(self, purpose: SealPurpose, plaintext: bytes) -> bytes: ...
+
+    def open(self, purpose: SealPurpose, sealed: bytes) -> bytes:
+        """Raise SealBroken when altered, of another purpose, or of a key taken from the list."""
+        ...
+
+
+class SealBroken(Exception):
+    """Sealed data cannot be opened: it was altered, or its master key is gone."""
+
+
+class RefreshTokens(Protocol):
+    """Sealed refresh tokens: authentic without a query, and the same bytes from every replica."""
+
+    def seal(self, claim: RefreshClaim) -> str:
+        """Seal a new session's first token, with the first key."""
+        ...
+
+    def open(self, token: str) -> RefreshClaim | None:
+        """Open; None for anything that is not authentic, in one spelling only."""
+        ...
+
+    def successor(self, token: str) -> str:
+        """Seal the next generation of an authentic token, with that token's own key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair:
+    """A signing key outside storage; `private_key` is PKCS #8 DER."""
+
+    kid: str
+    algorithm: str
+    private_key: bytes = field(repr=False)
+
+
+class AccessTokens(Protocol):
+    """Signs and checks access tokens with the keys that were installed last."""
+
+    def new_key(self) -> KeyPair:
+        """Make a key pair of the configured algorithm; `kid` is its RFC 7638 thumbprint."""
+        ...
+
+    def install(self, keys: Sequence[KeyPair], signing: str) -> None:
+        """Replace the key set; `signing` is the kid that signs."""
+        ...
+
+    def sign(self, claims: AccessClaims) -> str: ...
+
+    def verify(self, token: str, *, expired_too: bool = False) -> AccessClaims:
+        """Check signature, typ, alg by key, iss, aud and times; raise AccessTokenInvalid.
+
+        `expired_too` skips only the expiry: ending a session needs no fresh token.
+        """
+        ...
+
+    def published(self) -> Mapping[str, object]:
+        """Return the JWK Set (RFC 7517 section 5), public members only."""
+        ...

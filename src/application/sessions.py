@@ -1,0 +1,420 @@
+"""Sign in, stay signed in, sign out."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ..domain.accounts import Account, AccountId, AccountPolicy, Username
+from ..domain.addresses import EmailAddress
+from ..domain.audit import AuditType, ClientContext
+from ..domain.credentials import parse_existing
+from ..domain.errors import (
+    AccessTokenInvalid,
+    EmailNotVerified,
+    GatepostError,
+    InvalidCredentials,
+    InvalidGrant,
+    NotFound,
+    Overloaded,
+    ValidationFailed,
+)
+from ..domain.roles import Principal, Scope, roles_held, scopes_of
+from ..domain.sessions import (
+    EndReason,
+    RefreshClaim,
+    Session,
+    SessionId,
+    SessionPolicy,
+    start_session,
+)
+from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy
+from .audit import Auditor
+from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
+from .ports.storage import CallerReader, UnitOfWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """What a client gets: both tokens and how long they live."""
+
+    session_id: SessionId
+    access_token: str = field(repr=False)
+    expires_in: timedelta
+    refresh_token: str = field(repr=False)
+    refresh_expires_in: timedelta
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Makes the access token of a session from what its account may do now."""
+
+    access_tokens: AccessTokens
+    secrets: Secrets
+    policy: TokenPolicy
+
+    def issue(
+        self, account: Account, session: Session, refresh_token: str, now: datetime
+    ) -> SignedIn:
+        scope = " ".join(scopes_of(account.roles))
+        claims = AccessClaims(
+            issuer=self.policy.issuer,
+            audience=self.policy.audience,
+            subject=account.id,
+            session_id=session.id,
+            client_id=FIRST_PARTY_CLIENT,
+            scope=scope,
+            roles=roles_held(account.roles),
+            token_id=self.secrets.new_id(),
+            issued_at=now,
+            expires_at=now + self.policy.access_ttl,
+        )
+        return SignedIn(
+            session_id=session.id,
+            access_token=self.access_tokens.sign(claims),
+            expires_in=self.policy.access_ttl,
+            refresh_token=refresh_token,
+            refresh_expires_in=session.idle_until - now,
+            scope=scope,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Start a session with a login (username or address) and a password.
+
+    Unknown login, wrong password and suspended account are one InvalidCredentials, in the same
+    time; EmailNotVerified comes only after the right password. A refusal is audited, committed,
+    and then raised. Also raises Overloaded, ValidationFailed.
+    """
+
+    uow: UnitOfWork
+    hasher: PasswordHasher
+    secrets: Secrets
+    refresh_tokens: RefreshTokens
+    issuer: Issuer
+    auditor: Auditor
+    now: Clock
+    accounts: AccountPolicy
+    sessions: SessionPolicy
+
+    async def __call__(
+        self,
+        *,
+        login: str,
+        password: str,
+        device_name: str | None = None,
+        client: ClientContext,
+    ) -> SignedIn:
+        password = parse_existing(password)
+        while True:
+            account = await self._checked(login, password, client)
+            upgraded = await self._upgraded_hash(account, password)
+            if signed_in := await self._start(account, upgraded, device_name, client):
+                return signed_in
+            # Somebody changed the password since, or only upgraded its hash: look again.
+
+    async def _checked(self, login: str, password: str, client: ClientContext) -> Account:
+        """Return the account that may sign in, or audit the refusal and raise it."""
+        candidates = await self._candidates(login)
+        account = await self._verified(candidates, password)
+        refusal = self._refusal(account)
+        if account is not None and refusal is None:
+            return account
+        known = account or next((found for found in candidates if found), None)
+        refusal = refusal or InvalidCredentials()
+        await self.auditor.refused(
+            AuditType.SESSION_REFUSED,
+            client,
+            subject=known.id if known else None,
+            failure=refusal.code,
+        )
+        raise refusal
+
+    async def _candidates(self, login: str) -> Sequence[Account | None]:
+        """Find whose password may be meant; None stands for a decoy.
+
+        An address always gives two: its owner, then the latest registration (perhaps a
+        placeholder) that did not prove it. With fewer for some, the time of a wrong guess would
+        tell whether the address is known, waits for its proof, or was never seen.
+        """
+        try:
+            if "@" in login:
+                return await self._by_email(EmailAddress.parse(login))
+            username = Username.parse(login)
+        except ValidationFailed:
+            return [None]
+        async with self.uow() as tx:
+            return [await tx.accounts.find_by_username(username)]
+
+    async def _by_email(self, email: EmailAddress) -> Sequence[Account | None]:
+        async with self.uow() as tx:
+            owner = await tx.accounts.find_by_email(email)
+            unproven = await tx.accounts.find_unproven(email, self.now())
+        is_proven = owner and (owner.email_verified or not self.accounts.require_verified_email)
+        return [owner if is_proven else None, unproven]
+
+    async def _verified(
+        self, candidates: Sequence[Account | None], password: str
+    ) -> Account | None:
+        for account in candidates:
+            right = await self.hasher.verify(password, account.password_hash if account else None)
+            # Not usable: go on to the end, in the time of a wrong password.
+            if right and account is not None and account.is_usable(self.now()):
+                return account
+        return None
+
+    def _refusal(self, account: Account | None) -> GatepostError | None:
+        if account is None:
+            return InvalidCredentials()
+        must_prove = self.accounts.require_verified_email or account.is_placeholder
+        if must_prove and not account.email_verified:
+            return EmailNotVerified()
+        return None
+
+    async def _upgraded_hash(self, account: Account, password: str) -> str | None:
+        if account.password_hash and self.hasher.needs_rehash(account.password_hash):
+            # A full queue is no reason to refuse who gave the right password.
+            with suppress(Overloaded):
+                return await self.hasher.hash(password)
+        return None
+
+    async def _start(
+        self,
+        seen: Account,
+        upgraded: str | None,
+        device_name: str | None,
+        client: ClientContext,
+    ) -> SignedIn | None:
+        """Start the session; None when the account is not any more as it was checked."""
+        now, secret = self.now(), self.secrets.new_session_secret()
+        session = start_session(
+            session_id=SessionId(self.secrets.new_id()),
+            account_id=seen.id,
+            secret_hash=hashlib.sha256(secret).digest(),
+            now=now,
+            policy=self.sessions,
+            device_name=device_name,
+            user_agent=client.user_agent,
+            ip=client.ip,
+        )
+        async with self.uow() as tx:
+            account = await tx.accounts.get(seen.id, lock=True)
+            if account is None or not self._is_unchanged(account, seen):
+                return None
+            if upgraded and account.password_hash:
+                await tx.accounts.replace_hash(account.id, account.password_hash, upgraded)
+            await tx.sessions.add(session)
+            await self.auditor.note(
+                tx,
+                AuditType.SESSION_CREATED,
+                now,
+                client,
+                actor=account.id,
+                subject=account.id,
+                session_id=session.id,
+            )
+            await tx.commit()
+        token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
+        return self.issuer.issue(account, session, token, now)
+
+    def _is_unchanged(self, account: Account, seen: Account) -> bool:
+        same_password = account.password_hash == seen.password_hash
+        return same_password and account.is_usable(self.now()) and not self._refusal(account)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Exchange a refresh token for its successor (RFC 9700 section 4.14.2).
+
+    The direct predecessor gets the same successor within the grace; any other replay ends the
+    session, is audited and committed, and only then refused. Raises InvalidGrant.
+    """
+
+    uow: UnitOfWork
+    refresh_tokens: RefreshTokens
+    issuer: Issuer
+    auditor: Auditor
+    now: Clock
+    policy: SessionPolicy
+
+    async def __call__(self, *, refresh_token: str, client: ClientContext) -> SignedIn:
+        claim = self.refresh_tokens.open(refresh_token)
+        if claim is None:
+            raise InvalidGrant
+        now = self.now()
+        secret_hash = hashlib.sha256(claim.secret).digest()
+        async with self.uow() as tx:
+            turned = await tx.sessions.turn(claim, secret_hash, now, self.policy)
+            if turned is None:
+                raise InvalidGrant
+            session, account = turned
+            if session.revoked_reason is not None:
+                await self.auditor.note(
+                    tx,
+                    AuditType.REFRESH_REUSED,
+                    now,
+                    client,
+                    subject=account.id,
+                    session_id=session.id,
+                    failure=session.revoked_reason,
+                )
+            await tx.commit()
+        if session.revoked_reason is not None:
+            raise InvalidGrant
+        successor = self.refresh_tokens.successor(refresh_token)
+        return self.issuer.issue(account, session, successor, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Tell who an access token stands for, reading session and account; in one query.
+
+    Raises AccessTokenInvalid, also when the session ended or the account may not sign in.
+    """
+
+    access_tokens: AccessTokens
+    callers: CallerReader
+    now: Clock
+
+    async def __call__(self, *, access_token: str) -> Principal:
+        claims = self.access_tokens.verify(access_token)
+        account = await self.callers.find(claims.session_id, self.now())
+        if account is None or account.id != claims.subject:
+            raise AccessTokenInvalid
+        return Principal(
+            account=account,
+            session_id=claims.session_id,
+            scopes=frozenset(claims.scope.split()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogOut:
+    """End the session that a token belongs to; again is no error.
+
+    An expired access token will do: whoever wants to leave must not have to sign in first.
+    Raises AccessTokenInvalid for a token that is not ours.
+    """
+
+    uow: UnitOfWork
+    access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
+    callers: CallerReader
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, access_token: str, client: ClientContext) -> None:
+        claims = self.access_tokens.verify(access_token, expired_too=True)
+        await self._end(claims.session_id, claims.subject, client)
+
+    async def by_refresh_token(self, *, refresh_token: str, client: ClientContext) -> None:
+        """Do the same with a refresh token; one that opens nothing has nothing left to end."""
+        claim = self.refresh_tokens.open(refresh_token)
+        account = claim and await self.callers.find(claim.session_id, self.now())
+        if claim and account:
+            await self._end(claim.session_id, account.id, client)
+
+    async def _end(
+        self, session_id: SessionId, account_id: AccountId, client: ClientContext
+    ) -> None:
+        now = self.now()
+        async with self.uow() as tx:
+            ended = await tx.sessions.end(session_id, account_id, EndReason.LOGGED_OUT, now)
+            if not ended:
+                return
+            await self.auditor.note(
+                tx,
+                AuditType.SESSION_ENDED,
+                now,
+                client,
+                actor=account_id,
+                subject=account_id,
+                session_id=session_id,
+                reason=EndReason.LOGGED_OUT,
+            )
+            await tx.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class ListSessions:
+    """List the caller's live sessions, newest first."""
+
+    uow: UnitOfWork
+    now: Clock
+
+    async def __call__(self, *, actor: Principal) -> Sequence[Session]:
+        actor.require(Scope.ACCOUNT_READ)
+        async with self.uow() as tx:
+            return await tx.sessions.list_live(actor.own_account.id, self.now())
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """End one of the caller's own sessions; raises NotFound for any other."""
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, actor: Principal, session_id: UUID, client: ClientContext) -> None:
+        actor.require(Scope.ACCOUNT_WRITE)
+        owner, now = actor.own_account.id, self.now()
+        async with self.uow() as tx:
+            ended = await tx.sessions.end(
+                SessionId(session_id), owner, EndReason.ENDED_BY_OWNER, now
+            )
+            if not ended:
+                raise NotFound
+            await self.auditor.note(
+                tx,
+                AuditType.SESSION_ENDED,
+                now,
+                client,
+                actor=owner,
+                subject=owner,
+                session_id=session_id,
+                reason=EndReason.ENDED_BY_OWNER,
+            )
+            await tx.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class EndOtherSessions:
+    """End every session of the caller but the one he speaks from."""
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, actor: Principal, client: ClientContext) -> None:
+        actor.require(Scope.ACCOUNT_WRITE)
+        owner, now = actor.own_account.id, self.now()
+        async with self.uow() as tx:
+            await tx.sessions.end_all(owner, EndReason.ENDED_BY_OWNER, now, keep=actor.session_id)
+            await self.auditor.note(
+                tx,
+                AuditType.SESSIONS_ENDED,
+                now,
+                client,
+                actor=owner,
+                subject=owner,
+                session_id=actor.session_id,
+            )
+            await tx.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Sessions of first-party clients."""
+
+    log_in: LogIn
+    refresh: Refresh
+    authenticate: Authenticate
+    log_out: LogOut
+    list_own: ListSessions
+    end: EndSession
+    end_others: EndOtherSessions

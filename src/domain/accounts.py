@@ -1,0 +1,135 @@
+"""Accounts: who somebody is, how he is reached, and whether that was proven."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from .addresses import EmailAddress
+from .errors import FieldError, ValidationFailed
+
+AccountId = NewType("AccountId", UUID)
+
+MAX_BIO = 500
+DEFAULT_LOCALE = "en"
+_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,49}")
+# The shape of a BCP 47 tag (RFC 5646 section 2.1), not the registry of its subtags.
+_LOCALE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Username:
+    """A public handle; unique without regard to case."""
+
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, field: str = "username") -> "Username":
+        if not _USERNAME.fullmatch(text):
+            raise ValidationFailed(
+                FieldError(
+                    field,
+                    "invalid_username",
+                    "3 to 50 letters, digits, dots, underscores or hyphens, "
+                    "starting with a letter or digit.",
+                )
+            )
+        return cls(text)
+
+    @property
+    def key(self) -> str:
+        return self.value.lower()
+
+
+def parse_bio(text: str | None) -> str | None:
+    if text is not None and len(text) > MAX_BIO:
+        raise ValidationFailed(FieldError("bio", "too_long", f"At most {MAX_BIO} characters."))
+    return text or None
+
+
+def parse_locale(text: str) -> str:
+    if not _LOCALE.fullmatch(text):
+        raise ValidationFailed(FieldError("locale", "invalid_locale", "A BCP 47 language tag."))
+    return text
+
+
+class AccountStatus(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPolicy:
+    """Who may register, and what an unproven address is worth."""
+
+    registration_open: bool = True
+    require_verified_email: bool = True
+    unverified_ttl: timedelta = timedelta(days=7)
+    # A second notice within this time would make us a tool to flood a mailbox.
+    notice_interval: timedelta = timedelta(hours=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """A person's account.
+
+    `is_placeholder`: the address asked for belongs to somebody else, so that this row only keeps
+    the username, exactly as a real registration would (or a second try with it would tell).
+    `expires_at`: registered itself and proved no address yet; gone then.
+    """
+
+    id: AccountId
+    username: Username
+    email: EmailAddress
+    email_verified: bool = False
+    is_placeholder: bool = False
+    password_hash: str | None = field(default=None, repr=False)
+    bio: str | None = None
+    locale: str = DEFAULT_LOCALE
+    status: AccountStatus = AccountStatus.ACTIVE
+    roles: tuple[str, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None = None
+    notified_at: datetime | None = None
+
+    def is_usable(self, now: datetime) -> bool:
+        return self.status is AccountStatus.ACTIVE and not self.has_expired(now)
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+    def may_be_told_again(self, now: datetime, policy: AccountPolicy) -> bool:
+        return self.notified_at is None or now >= self.notified_at + policy.notice_interval
+
+    def correct_address(self, email: EmailAddress, *, taken: bool, now: datetime) -> None:
+        """Replace the mistyped address of a registration that was never proven."""
+        self.email = email
+        self.is_placeholder = taken
+        self.notified_at = now
+        self.updated_at = now
+
+    def prove_address(self, now: datetime) -> None:
+        self.email_verified = True
+        self.expires_at = None
+        # Mails so far were about the proof; the first attempt by a stranger is news.
+        self.notified_at = None
+        self.updated_at = now
+
+    def set_password(self, password_hash: str, now: datetime) -> None:
+        self.password_hash = password_hash
+        self.updated_at = now
+
+    def recover(self, password_hash: str, now: datetime) -> None:
+        """Set a password with a mailed token, which proves the mailbox too.
+
+        Whoever registered an address that was never proven may be a stranger lying in wait
+        (pre-hijacking): what he set goes.
+        """
+        if not self.email_verified:
+            self.bio = None
+            self.roles = ()
+        self.set_password(password_hash, now)
+        self.prove_address(now)

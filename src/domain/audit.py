@@ -1,0 +1,57 @@
+"""The audit trail: who did what to whom, when and from where."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientContext:
+    """Where a call came from, as the entrypoint resolved it."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+
+
+class AuditType(StrEnum):
+    """What can be recorded. Nothing free is ever part of an entry, so no secret can get in."""
+
+    ACCOUNT_REGISTERED = "account.registered"
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_CHANGED = "account.changed"
+    EMAIL_CORRECTED = "account.email_corrected"
+    EMAIL_VERIFIED = "account.email_verified"
+    PASSWORD_CHANGED = "account.password_changed"  # noqa: S105
+    PASSWORD_RESET_REQUESTED = "account.password_reset_requested"  # noqa: S105
+    PASSWORD_RESET = "account.password_reset"  # noqa: S105
+    SESSION_CREATED = "session.created"
+    SESSION_REFUSED = "session.refused"
+    SESSION_ENDED = "session.ended"
+    SESSIONS_ENDED = "session.others_ended"
+    REFRESH_REUSED = "session.refresh_reused"
+    KEY_CREATED = "key.created"
+
+
+class AuditResult(StrEnum):
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One fact. Actor and subject are account ids; a login as typed never stands here."""
+
+    id: UUID
+    created_at: datetime
+    type: AuditType
+    result: AuditResult = AuditResult.SUCCESS
+    reason: str | None = None
+    actor: UUID | None = None
+    subject: UUID | None = None
+    session_id: UUID | None = None
+    client_id: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None

@@ -1,0 +1,25 @@
+"""The command line: a thin shell over the same use cases as HTTP."""
+
+import sys
+
+import typer
+
+from . import accounts, configuration, service
+from .output import fail_as
+
+app = typer.Typer(
+    name="gatepost",
+    help="A self-hosted identity service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+service.add_to(app)
+accounts.add_to(app)
+configuration.add_to(app)
+
+
+def main() -> None:
+    """Run a command: exit code 0 done, 1 failed, 2 wrong usage."""
+    with fail_as(sys.stderr):
+        app()

@@ -1,0 +1,90 @@
+"""`serve`, `worker`, `run` and `migrate`."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ..settings import load
+from .output import Output, OutputOption, show
+
+migrate = typer.Typer(help="Database schema.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+    app.command("worker")(worker)
+    app.command("run")(run)
+    app.add_typer(migrate, name="migrate")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes.")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve HTTP."""
+    from ..database import available_database
+    from ..logging import configure_logging
+    from ..server import serve_http
+
+    settings = load(**_given(host, port, workers))
+    configure_logging(settings)
+    with available_database(settings) as reachable:
+        raise SystemExit(serve_http(reachable, fd))
+
+
+def _given(host: str | None, port: int | None, workers: int | None) -> dict[str, Any]:
+    settings = load()
+    http = settings.http.model_copy(
+        update={k: v for k, v in (("host", host), ("workers", workers)) if v is not None}
+    )
+    return {"http": http, "port": settings.port if port is None else port}
+
+
+def worker() -> None:
+    """Work the jobs: mail and purging."""
+    from ..database import available_database
+    from ..logging import configure_logging
+    from ..worker import work
+
+    settings = load()
+    configure_logging(settings)
+    with available_database(settings) as reachable:
+        asyncio.run(work(reachable))
+
+
+def run() -> None:
+    """Run everything in one tree: embedded database if none is given, server and worker."""
+    from ..logging import configure_logging
+    from ..run import run_all
+
+    settings = load()
+    configure_logging(settings)
+    raise SystemExit(run_all(settings))
+
+
+@migrate.command("up")
+def migrate_up(output: OutputOption = Output.TEXT) -> None:
+    """Bring the schema to this release; of several at once one migrates, the rest wait."""
+    from ...adapters.postgres.migrate import upgrade
+    from ..database import available_database
+
+    with available_database(load(), migrated=False) as settings:
+        asyncio.run(upgrade(settings.direct_url))
+    show({"schema": "current"}, output)
+
+
+@migrate.command("check")
+def migrate_check(output: OutputOption = Output.TEXT) -> None:
+    """Exit with 1 unless the schema is that of this release."""
+    from ...adapters.postgres.migrate import is_current
+    from ..database import available_database
+
+    with available_database(load(), migrated=False) as settings:
+        current = asyncio.run(is_current(settings.direct_url))
+    show({"schema": "current" if current else "behind"}, output)
+    if not current:
+        sys.exit(1)

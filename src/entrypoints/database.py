@@ -1,0 +1,36 @@
+"""The database that a command uses: the configured one, or the embedded one."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from ..adapters.embedded import running, start
+from ..adapters.postgres.migrate import upgrade
+from .settings import Settings
+
+
+@contextmanager
+def available_database(settings: Settings, *, migrated: bool = True) -> Iterator[Settings]:
+    """Yield settings that name a database.
+
+    Without DATABASE_URL: the embedded server that runs on the data folder, or one started for as
+    long as the block takes, and migrated unless told otherwise. Call it from the main thread.
+    """
+    if settings.database_url is not None:
+        yield settings
+        return
+    folder = settings.data_dir / "postgres"
+    url = running(folder)
+    if url is not None:
+        yield _with_url(settings, url)
+        return
+    with start(folder) as server:
+        if migrated:
+            asyncio.run(upgrade(server.url))
+        yield _with_url(settings, server.url)
+
+
+def _with_url(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"database_url": SecretStr(url)})

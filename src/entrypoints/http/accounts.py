@@ -1,0 +1,141 @@
+"""Routes of an account: registration, proof of the address, the caller's own account."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.routing import APIRoute
+from pydantic import Field
+from starlette.responses import Response
+
+from ...application.accounts import UNSET, Accounts
+from .language import preferred_locale
+from .openapi import BODY, CALLER, problems
+from .principal import Client, Reader, Writer
+from .schemas import Form, Message, Secret, Text, User, json_answer
+
+_ADA = {"username": "ada", "email": "ada@example.com"}
+_REGISTERED = Message(message="Registration successful")
+_LINK_SENT = Message(message="If this address waits for its proof, a new link is on its way.")
+
+
+class Registration(Form):
+    username: Text = Field(examples=[_ADA["username"]])
+    email: Text = Field(examples=[_ADA["email"]])
+    password: Secret = Field(examples=["correct horse battery staple"])
+    bio: str | None = Field(default=None, examples=["Counts things."])
+    locale: Text | None = Field(default=None, examples=["en-GB"])
+
+
+class VerificationRequest(Form):
+    email: Text = Field(examples=[_ADA["email"]])
+
+
+class Verification(Form):
+    token: Text = Field(repr=False)
+    password: Secret
+
+
+class AccountChange(Form):
+    username: Text = Field(default_factory=str, examples=["ada.l"])
+    bio: str | None = Field(default=None, description="`null` empties it.")
+    locale: Text = Field(default_factory=str, examples=["en-GB"])
+
+
+def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
+    """Make the routes that anybody may call."""
+    api = APIRouter(prefix="/v1", tags=["Accounts"], route_class=route)
+
+    @api.post(
+        "/register",
+        status_code=202,
+        response_model=Message,
+        operation_id="registerAccount",
+        summary="Register an account",
+        responses={
+            201: {"model": User, "description": "Where addresses need no proof."},
+            **problems(BODY, "registration_closed", "username_taken", "email_taken", "overloaded"),
+        },
+    )
+    async def register(
+        body: Registration,
+        client: Client,
+        accept_language: Annotated[str | None, Header(include_in_schema=False)] = None,
+    ) -> Response:
+        """Answer the same whether or not the address is known; a mail with a link follows."""
+        account = await accounts.register(
+            username=body.username,
+            email=body.email,
+            password=body.password,
+            bio=body.bio,
+            locale=preferred_locale(accept_language) if body.locale is None else body.locale,
+            client=client,
+        )
+        return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
+
+    @api.post(
+        "/email-verifications",
+        status_code=202,
+        response_model=Message,
+        operation_id="requestVerification",
+        summary="Ask for a fresh verification link",
+        responses=problems(BODY),
+    )
+    async def request_verification(body: VerificationRequest, client: Client) -> Message:
+        """Answer the same for every address."""
+        await accounts.request_verification(email=body.email, client=client)
+        return _LINK_SENT
+
+    @api.post(
+        "/email-verifications/confirm",
+        response_model=User,
+        operation_id="confirmEmail",
+        summary="Prove an address with the mailed token and the password",
+        responses=problems(BODY, "token_invalid", "wrong_password", "overloaded"),
+    )
+    async def confirm_email(body: Verification, client: Client) -> Response:
+        """Spend the token; a wrong password leaves it good."""
+        return json_answer(
+            User.of(
+                await accounts.verify_email(
+                    token=body.token, password=body.password, client=client
+                )
+            )
+        )
+
+    return api
+
+
+def own_account_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
+    """Make the routes of the caller's own account."""
+    api = APIRouter(prefix="/v1/users/me", tags=["Own account"], route_class=route)
+
+    @api.get(
+        "",
+        response_model=User,
+        operation_id="readOwnAccount",
+        summary="Read the own account",
+        responses=problems(CALLER),
+    )
+    async def read_own_account(caller: Reader) -> Response:
+        return json_answer(User.of(await accounts.read(actor=caller)))
+
+    @api.patch(
+        "",
+        response_model=User,
+        operation_id="changeOwnAccount",
+        summary="Change the own username, bio or locale",
+        responses=problems(CALLER, BODY, "username_taken"),
+    )
+    async def change_own_account(body: AccountChange, caller: Writer, client: Client) -> Response:
+        """Leave out what shall stay as it is."""
+        given = body.model_fields_set
+        account = await accounts.change(
+            actor=caller,
+            username=body.username if "username" in given else UNSET,
+            bio=body.bio if "bio" in given else UNSET,
+            locale=body.locale if "locale" in given else UNSET,
+            client=client,
+        )
+        return json_answer(User.of(account))
+
+    return api

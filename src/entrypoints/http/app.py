@@ -1,0 +1,61 @@
+"""The application: routes over use cases, inside one layer."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ...application.gatepost import Gatepost
+from ...domain.errors import GatepostError
+from . import accounts, credentials, docs, operations, pages, problem_pages, sessions, well_known
+from .cookies import RefreshCookie
+from .errors import Problems, RequestRefused
+from .middleware import Layer
+from .openapi import Application
+from .options import HttpOptions
+from .principal import guarded
+
+__all__ = ["HttpOptions", "create_app"]
+
+_DEFAULTS = HttpOptions()
+
+
+def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Application:
+    """Make the ASGI application; whoever calls opens and closes `gatepost`."""
+    problems = Problems(options.public_url)
+    app = Application(
+        title="Gatepost",
+        summary="Accounts, sessions and tokens.",
+        version=options.version,
+        openapi_url="/openapi.json" if options.docs else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            RequestRefused: problems.on_refused,
+            GatepostError: problems.on_domain_error,
+            RequestValidationError: problems.on_validation_error,
+            HTTPException: problems.on_http_exception,
+        },
+    )
+    for router in _routers(gatepost, options):
+        # Flat instead of included: an included router is searched twice for every request.
+        app.router.routes.extend(router.routes)
+    if options.has_own_pages:
+        app.router.routes.extend(pages.routes(gatepost))
+    app.add_middleware(Layer, options=options, problems=problems)
+    return app
+
+
+def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
+    route = guarded(gatepost.sessions.authenticate)
+    yield accounts.own_account_router(gatepost.accounts, route)
+    yield sessions.router(gatepost.sessions, route, RefreshCookie.of(options))
+    yield accounts.registration_router(gatepost.accounts, route)
+    yield credentials.router(gatepost.credentials, route)
+    yield well_known.router(gatepost.keys, options.frontend_url)
+    yield operations.router(gatepost.database, options)
+    yield problem_pages.router()
+    if options.docs:
+        yield docs.router()

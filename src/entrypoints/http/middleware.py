@@ -1,0 +1,135 @@
+"""The one layer around all routes: ids, headers, limits, and the last resort."""
+
+import logging
+import re
+from collections.abc import Mapping
+from uuid import uuid4
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...domain.audit import ClientContext
+from ...domain.errors import OriginNotAllowed
+from .client_address import CLIENT_KEY, clean_user_agent, client_ip
+from .cors import Cors, RawHeaders
+from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
+from .options import HttpOptions
+
+MAX_BODY = 64 * 1024
+
+_log = logging.getLogger(__name__)
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_DEFAULTS: RawHeaders = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class Layer:
+    """Pure ASGI, one for all: each further layer would cost every request its own wrapping.
+
+    Unknown exceptions end here. The framework answers them too, but raises again afterwards,
+    whereupon the server drops the connection without telling the client.
+    """
+
+    def __init__(self, app: ASGIApp, *, options: HttpOptions, problems: Problems) -> None:
+        self._app = app
+        self._problems = problems
+        self._proxies = options.trusted_proxies
+        self._cors = Cors(options.allowed_origins)
+        self._defaults = [*_DEFAULTS, _HSTS] if options.is_https else _DEFAULTS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        scope[CLIENT_KEY] = client = self._client(scope, headers)
+        answer = _Answer(send, self._added(client, headers), self._defaults)
+        try:
+            await self._respond(scope, headers, _limited(receive, headers), answer)
+        except ClientDisconnect:
+            return
+        except Exception:
+            _log.exception("unhandled", extra={"request_id": client.request_id})
+            if answer.started:
+                # Nothing but a broken connection can tell the client now.
+                raise
+            refusal = self._problems.answer(scope, RequestRefused(INTERNAL_ERROR))
+            await refusal(scope, receive, answer)
+
+    async def _respond(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        if Cors.is_preflight(scope["method"], headers):
+            await self._preflight(scope, headers[b"origin"])(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _preflight(self, scope: Scope, origin: bytes) -> Response:
+        if self._cors.allows(origin):
+            return Cors.preflight()
+        return self._problems.answer(scope, RequestRefused.because(OriginNotAllowed()))
+
+    def _client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> ClientContext:
+        given = headers.get(b"x-request-id", b"")
+        sane = _SANE_ID.fullmatch(given)
+        return ClientContext(
+            ip=client_ip(scope, self._proxies),
+            user_agent=clean_user_agent(headers.get(b"user-agent")),
+            request_id=given.decode("ascii") if sane else str(uuid4()),
+        )
+
+    def _added(self, client: ClientContext, headers: Mapping[bytes, bytes]) -> RawHeaders:
+        request_id = (client.request_id or "").encode()
+        return [
+            (b"x-request-id", request_id),
+            (b"vary", b"Origin"),
+            *self._cors.headers_for(headers.get(b"origin")),
+        ]
+
+
+class _Answer:
+    """Sends an answer with our headers; what a route set itself wins over the defaults."""
+
+    __slots__ = ("_added", "_defaults", "_send", "started")
+
+    def __init__(self, send: Send, added: RawHeaders, defaults: RawHeaders) -> None:
+        self._send = send
+        self._added = added
+        self._defaults = defaults
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            given: RawHeaders = list(message.get("headers", ()))
+            names = {name for name, _ in given}
+            defaults = [pair for pair in self._defaults if pair[0] not in names]
+            added = [pair for pair in self._added if pair[0] not in names or pair[0] == b"vary"]
+            message["headers"] = [*given, *defaults, *added]
+        await self._send(message)
+
+
+def _limited(receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
+    """Refuse a body that is too large when it is read: by what was announced, then by count."""
+    announced = headers.get(b"content-length")
+    if announced is None and b"transfer-encoding" not in headers:
+        return receive
+    left = MAX_BODY
+
+    async def counted() -> Message:
+        nonlocal left
+        if announced is not None and announced.isdigit() and int(announced[:20]) > MAX_BODY:
+            raise RequestRefused(BODY_TOO_LARGE)
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise RequestRefused(BODY_TOO_LARGE)
+        return message
+
+    return counted

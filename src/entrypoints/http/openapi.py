@@ -1,0 +1,81 @@
+"""What the OpenAPI description says beyond what the framework finds out by itself."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from .errors import PROBLEM_JSON, catalogue
+
+Responses = dict[int | str, dict[str, Any]]
+
+_ANYWHERE = ("internal_error", "unavailable")
+BODY = ("malformed_request", "body_too_large", "unsupported_media_type", "validation_failed")
+CALLER = ("unauthenticated", "access_token_invalid", "insufficient_scope")
+_REFRESH_COOKIE = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": "__Host-gatepost_refresh",
+    "description": "Needs `X-Requested-With: gatepost` and an allowed `Origin` beside it.",
+}
+_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+
+
+class ProblemFault(BaseModel):
+    """One rule that the request breaks; exactly one of `pointer` and `parameter` is there."""
+
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body.")
+    parameter: str | None = Field(default=None, description="A query, path or header parameter.")
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457). Programs branch on `code` alone."""
+
+    type: str = Field(description="Address of a page that explains the code.")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path that was asked for.")
+    code: str
+    request_id: str
+    errors: list[ProblemFault] | None = Field(default=None, description="With status 422.")
+
+
+def problems(*codes: str | Iterable[str]) -> Responses:
+    """Document the problems of a route by their codes, beside those that any route may have."""
+    flat = [code for each in codes for code in ([each] if isinstance(each, str) else each)]
+    by_status: dict[int | str, list[str]] = {}
+    for code in (*flat, *_ANYWHERE):
+        by_status.setdefault(int(catalogue()[code].status), []).append(code)
+    return {status: _response(status, found) for status, found in sorted(by_status.items())}
+
+
+def _response(status: int | str, codes: list[str]) -> dict[str, Any]:
+    lines = [f"`{code}`: {catalogue()[code].title}" for code in codes]
+    schema = {"$ref": "#/components/schemas/Problem"}
+    response: dict[str, Any] = {
+        "description": "\n\n".join(lines),
+        "content": {PROBLEM_JSON: {"schema": schema}},
+    }
+    if isinstance(status, int) and status in _HEADERS:
+        response["headers"] = {_HEADERS[status]: {"schema": {"type": "string"}}}
+    return response
+
+
+class Application(FastAPI):
+    """The framework's application whose description knows our problems."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            template = "#/components/schemas/{model}"
+            problem = Problem.model_json_schema(ref_template=template)
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+            schemes = schema["components"].setdefault("securitySchemes", {})
+            schemes["refreshCookie"] = _REFRESH_COOKIE
+        return self.openapi_schema or {}

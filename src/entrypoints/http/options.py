@@ -1,0 +1,69 @@
+"""What the HTTP entrypoint needs to know beside the use cases."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+Network = IPv4Network | IPv6Network
+
+_LOCAL = "http://127.0.0.1:8000"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """Addresses, switches and trust; the defaults are those of a laptop.
+
+    `public_url` is where clients reach this service, `frontend_url` where people do; links and
+    origins come from these two alone, never from a request. `draining` tells whether the process
+    is about to stop.
+    """
+
+    version: str = "unknown"
+    public_url: str = _LOCAL
+    frontend_url: str = _LOCAL
+    docs: bool = False
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+    draining: Callable[[], bool] = _never
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Browsers drop Secure cookies on plain http, so loopback goes without."""
+        return self.is_https or not _is_loopback(urlsplit(self.public_url).hostname)
+
+    @property
+    def is_https(self) -> bool:
+        return urlsplit(self.public_url).scheme == "https"
+
+    @property
+    def has_own_pages(self) -> bool:
+        """Without a frontend elsewhere the mailed links lead to this service itself."""
+        return origin_of(self.frontend_url) == origin_of(self.public_url)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """List the origins whose pages may call with credentials; compared exactly."""
+        urls = (self.public_url, self.frontend_url, *self.cors_origins)
+        return frozenset(origin_of(url) for url in urls)
+
+
+def origin_of(url: str) -> str:
+    """Return a URL's origin as browsers write it (RFC 6454 section 6.2)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,166 @@
+"""Routes of sessions: sign in, refresh, list, sign out."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+from fastapi.routing import APIRoute
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...application.sessions import Sessions, SignedIn
+from ...domain.audit import ClientContext
+from ...domain.errors import InvalidGrant, Unauthenticated
+from .cookies import RefreshCookie
+from .errors import RequestRefused, invalid
+from .openapi import BODY, CALLER, problems
+from .principal import Client, Reader, Writer, bearer_token
+from .schemas import Form, Secret, Session, SessionList, Text, Tokens, json_answer
+from .validation import fault
+
+# Shown in lists and mails, where a line break could pass for something else.
+_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_BY_TOKEN_OR_COOKIE: dict[str, Any] = {"security": [{"bearer": []}, {"refreshCookie": []}]}
+
+
+class LogInForm(Form):
+    login: Text = Field(description="Username or e-mail address.", examples=["ada"])
+    password: Secret = Field(examples=["correct horse battery staple"])
+    device_name: str | None = Field(
+        default=None, max_length=100, pattern=_ONE_LINE, examples=["Ada's telephone"]
+    )
+    delivery: Literal["body", "cookie"] = Field(
+        default="body", description="How the refresh token comes."
+    )
+
+
+class RefreshForm(Form):
+    refresh_token: Text | None = Field(
+        default=None, repr=False, description="Left out when the cookie brings it."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """What the routes do where a refresh token may travel in a cookie."""
+
+    sessions: Sessions
+    cookie: RefreshCookie
+
+    def tokens(self, signed_in: SignedIn, *, by_cookie: bool, status: int) -> Response:
+        tokens = Tokens.of(signed_in, with_refresh_token=not by_cookie)
+        answer = json_answer(tokens, status)
+        if by_cookie:
+            lifetime = signed_in.refresh_expires_in
+            answer.headers["Set-Cookie"] = self.cookie.holding(signed_in.refresh_token, lifetime)
+        return answer
+
+    async def refresh(
+        self, given: str | None, request: Request, client: ClientContext
+    ) -> Response:
+        borne = self.cookie.read(request) if given is None else None
+        token = borne if given is None else given
+        if token is None:
+            raise invalid(fault("/refresh_token", "missing"))
+        try:
+            signed_in = await self.sessions.refresh(refresh_token=token, client=client)
+        except InvalidGrant as refused:
+            cleared = {"Set-Cookie": self.cookie.cleared} if borne else None
+            raise RequestRefused.because(refused, cleared) from None
+        return self.tokens(signed_in, by_cookie=borne is not None, status=200)
+
+    async def log_out(self, request: Request, client: ClientContext) -> Response:
+        """End by the access token if there is one, else by the cookie."""
+        try:
+            access_token = bearer_token(request)
+        except Unauthenticated:
+            borne = self.cookie.read(request)
+            if borne is None:
+                raise
+            await self.sessions.log_out.by_refresh_token(refresh_token=borne, client=client)
+        else:
+            await self.sessions.log_out(access_token=access_token, client=client)
+        return Response(status_code=204, headers={"Set-Cookie": self.cookie.cleared})
+
+
+def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> APIRouter:
+    api = APIRouter(prefix="/v1/sessions", tags=["Sessions"], route_class=route)
+    exchange = _Exchange(sessions, cookie)
+
+    @api.post(
+        "",
+        status_code=201,
+        response_model=Tokens,
+        operation_id="logIn",
+        summary="Sign in",
+        responses=problems(BODY, "invalid_credentials", "email_not_verified", "overloaded"),
+    )
+    async def log_in(body: LogInForm, client: Client) -> Response:
+        """Start a session; unknown login, wrong password and suspended account look alike."""
+        signed_in = await sessions.log_in(
+            login=body.login, password=body.password, device_name=body.device_name, client=client
+        )
+        return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
+
+    @api.post(
+        "/refresh",
+        response_model=Tokens,
+        operation_id="refreshSession",
+        summary="Exchange a refresh token for new tokens",
+        responses=problems(BODY, "invalid_grant", "origin_not_allowed"),
+    )
+    async def refresh(
+        request: Request, client: Client, body: RefreshForm | None = None
+    ) -> Response:
+        """Rotate the token. Borne by the cookie it needs `X-Requested-With: gatepost`."""
+        return await exchange.refresh(body.refresh_token if body else None, request, client)
+
+    @api.get(
+        "",
+        response_model=SessionList,
+        operation_id="listSessions",
+        summary="List the own sessions",
+        responses=problems(CALLER),
+    )
+    async def list_sessions(caller: Reader) -> Response:
+        found = await sessions.list_own(actor=caller)
+        items = [Session.of(session, caller.session_id) for session in found]
+        return json_answer(SessionList(items=items))
+
+    @api.delete(
+        "/current",
+        status_code=204,
+        operation_id="logOut",
+        summary="Sign out",
+        openapi_extra=_BY_TOKEN_OR_COOKIE,
+        responses=problems("unauthenticated", "access_token_invalid", "origin_not_allowed"),
+    )
+    async def log_out(request: Request, client: Client) -> Response:
+        """End the session of the access token, also an expired one, or of the refresh cookie."""
+        return await exchange.log_out(request, client)
+
+    @api.delete(
+        "/{id}",
+        status_code=204,
+        operation_id="endSession",
+        summary="End one of the own sessions",
+        responses=problems(CALLER, "not_found", "validation_failed"),
+    )
+    async def end_session(
+        session_id: Annotated[UUID, Path(alias="id")], caller: Writer, client: Client
+    ) -> None:
+        await sessions.end(actor=caller, session_id=session_id, client=client)
+
+    @api.delete(
+        "",
+        status_code=204,
+        operation_id="endOtherSessions",
+        summary="End all own sessions but the current one",
+        responses=problems(CALLER),
+    )
+    async def end_other_sessions(caller: Writer, client: Client) -> None:
+        await sessions.end_others(actor=caller, client=client)
+
+    return api

@@ -1,0 +1,47 @@
+"""Master keys: from the settings, or made once for development."""
+
+import base64
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from ..adapters.cipher import MasterKeys, MasterKeysInvalid
+from .settings import PREFIX, Settings, SettingsError
+
+
+def master_keys(settings: Settings) -> MasterKeys:
+    """Read the configured keys, or those of the data folder, made on first start (0600).
+
+    Raises SettingsError, naming the setting and never its value.
+    """
+    given = settings.secrets.keys
+    text = given.get_secret_value() if given else _development_keys(settings.data_dir)
+    try:
+        return MasterKeys.parse(text)
+    except MasterKeysInvalid as refused:
+        raise SettingsError([f"{PREFIX}SECRETS__KEYS: {refused}"]) from None
+
+
+def _development_keys(data_dir: Path) -> str:
+    path = data_dir / "master-keys"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        _create_once(path, base64.b64encode(secrets.token_bytes(32)).decode())
+    return path.read_text(encoding="ascii").strip()
+
+
+def _create_once(path: Path, text: str) -> None:
+    """Write a file whole or not at all; of several processes that start at once one wins."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".master-keys-")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link fails where the name exists; a rename would replace the winner's keys.
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(temporary)

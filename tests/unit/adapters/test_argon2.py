@@ -1,0 +1,186 @@
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from argon2 import extract_parameters
+from argon2.low_level import Type
+
+from gatepost.adapters.argon2 import Argon2PasswordHasher
+from gatepost.domain.errors import Overloaded
+from tests.contracts.security import PASSWORD
+from tests.contracts.security import PasswordHasherContract as TestHasher
+
+__all__ = ["TestHasher"]
+
+
+def a_hasher(
+    *, memory_kib: int = 64, time_cost: int = 1, concurrency: int = 1, queue: int = 100
+) -> Argon2PasswordHasher:
+    return Argon2PasswordHasher(
+        memory_kib=memory_kib, time_cost=time_cost, concurrency=concurrency, queue=queue
+    )
+
+
+@pytest.fixture
+def hasher() -> Iterator[Argon2PasswordHasher]:
+    made = a_hasher()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def narrow() -> Iterator[Argon2PasswordHasher]:
+    """One hash at a time, and room for one more to wait."""
+    made = a_hasher(concurrency=1, queue=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def slow() -> Iterator[Argon2PasswordHasher]:
+    made = a_hasher(memory_kib=16384, time_cost=2)
+    yield made
+    made.close()
+
+
+class HeldPassword(str):
+    """Keeps the thread that hashes it until the gate opens."""
+
+    def __init__(self, _: str) -> None:
+        self.gate, self.reached = threading.Event(), threading.Event()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self.reached.set()
+        self.gate.wait(10)
+        return super().encode(encoding, errors)
+
+
+async def test_pw_13_the_defaults_are_argon2id_with_at_least_what_owasp_asks() -> None:
+    hasher = Argon2PasswordHasher()
+    parameters = extract_parameters(await hasher.hash(PASSWORD))
+    hasher.close()
+    assert parameters.type is Type.ID
+    assert parameters.memory_cost >= 19456
+    assert parameters.time_cost >= 2
+    assert parameters.parallelism == 1
+    assert parameters.salt_len >= 16
+
+
+async def test_pw_13_salts_are_unique(hasher: Argon2PasswordHasher) -> None:
+    hashes = {await hasher.hash(PASSWORD) for _ in range(50)}
+    assert len({encoded.split("$")[4] for encoded in hashes}) == 50
+
+
+async def test_pw_13_a_raised_work_factor_asks_for_a_rehash(hasher: Argon2PasswordHasher) -> None:
+    raised = a_hasher(time_cost=2)
+    old = await hasher.hash(PASSWORD)
+    assert await raised.verify(PASSWORD, old)
+    assert raised.needs_rehash(old)
+    assert not raised.needs_rehash(await raised.hash(PASSWORD))
+    raised.close()
+
+
+async def test_a_full_queue_refuses_at_once(narrow: Argon2PasswordHasher) -> None:
+    password = HeldPassword(PASSWORD)
+    callers = [asyncio.create_task(narrow.hash(password)) for _ in range(2)]
+    await asyncio.to_thread(password.reached.wait)
+    assert (narrow.running, narrow.waiting) == (1, 1)
+    for refused in (
+        narrow.hash(PASSWORD),
+        narrow.verify(PASSWORD, "x"),
+        narrow.verify(PASSWORD, None),
+    ):
+        with pytest.raises(Overloaded):
+            await refused
+    password.gate.set()
+    await asyncio.gather(*callers)
+    assert (narrow.running, narrow.waiting) == (0, 0)
+    assert await narrow.hash(PASSWORD)
+
+
+async def test_a_caller_who_leaves_frees_no_place_before_his_thread_is_done(
+    narrow: Argon2PasswordHasher,
+) -> None:
+    password = HeldPassword(PASSWORD)
+    caller = asyncio.create_task(narrow.hash(password))
+    await asyncio.to_thread(password.reached.wait)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert narrow.running == 1
+    password.gate.set()
+    await narrow.hash(PASSWORD)
+    assert narrow.running == 0
+
+
+async def test_a_caller_who_leaves_the_queue_costs_no_hash(narrow: Argon2PasswordHasher) -> None:
+    running, waiting = HeldPassword(PASSWORD), HeldPassword(PASSWORD)
+    first = asyncio.create_task(narrow.hash(running))
+    await asyncio.to_thread(running.reached.wait)
+    second = asyncio.create_task(narrow.hash(waiting))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert (narrow.running, narrow.waiting) == (1, 0)
+    running.gate.set()
+    await first
+    await narrow.hash(PASSWORD)
+    assert not waiting.reached.is_set()
+
+
+async def test_a_failed_hash_frees_its_place(hasher: Argon2PasswordHasher) -> None:
+    for encoded in ["broken", "$argon2id$v=19$m=9999999999,t=1,p=1$AAAAAAAAAAA$AAAA"] * 60:
+        assert not await hasher.verify(PASSWORD, encoded)
+    assert hasher.running == 0
+
+
+@pytest.mark.parametrize("encoded", [None, "broken", "$argon2id$v=19$m=8,t=1,p=1$AAAA"])
+async def test_a_missing_or_broken_hash_costs_as_much_as_a_wrong_password(
+    slow: Argon2PasswordHasher, encoded: str | None
+) -> None:
+    known = await slow.hash(PASSWORD)
+
+    async def seconds(hashed: str | None) -> float:
+        # Of the processor, not of the wall: other work on the machine changes nothing.
+        started = time.process_time()
+        assert not await slow.verify("wrong", hashed)
+        return time.process_time() - started
+
+    wrong = min([await seconds(known) for _ in range(4)])
+    decoy = min([await seconds(encoded) for _ in range(4)])
+    assert 0.5 < decoy / wrong < 2
+
+
+async def test_the_loop_goes_on_while_a_hash_is_made(slow: Argon2PasswordHasher) -> None:
+    caller = asyncio.create_task(slow.hash(PASSWORD))
+    turns = 0
+    while not caller.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    assert turns > 3
+
+
+async def test_text_that_no_encoding_holds_is_no_accident(hasher: Argon2PasswordHasher) -> None:
+    assert not await hasher.verify("\ud800", await hasher.hash(PASSWORD))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness belongs to the process elsewhere")
+async def test_only_hash_threads_step_back(hasher: Argon2PasswordHasher) -> None:
+    await hasher.hash(PASSWORD)
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    threads = [one for one in threading.enumerate() if one.name.startswith("argon2")]
+    levels = {os.getpriority(os.PRIO_PROCESS, one.native_id or 0) for one in threads}
+    assert levels == {min(19, ours + 10)}
+
+
+async def test_a_closed_hasher_refuses_and_keeps_count() -> None:
+    hasher = a_hasher()
+    hasher.close()
+    with pytest.raises(RuntimeError):
+        await hasher.hash(PASSWORD)
+    assert hasher.running == 0

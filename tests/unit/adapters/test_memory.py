@@ -1,0 +1,324 @@
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from gatepost import Policies, Ports, assemble
+from gatepost.adapters.memory import (
+    AlwaysHealthy,
+    ManualClock,
+    MemoryAccessTokens,
+    MemoryCallers,
+    MemoryCipher,
+    MemoryMailer,
+    MemoryPorts,
+    MemoryRefreshTokens,
+    MemoryStorage,
+    MemoryUnitOfWork,
+    PlainPasswordHasher,
+    memory_ports,
+)
+from gatepost.application.ports.delivery import Job, Mail, MailTemplate
+from gatepost.domain.audit import AuditEntry, ClientContext
+from gatepost.domain.errors import AccessTokenInvalid
+from gatepost.domain.keys import KeyState
+from gatepost.domain.sessions import RefreshClaim, SessionId
+from gatepost.domain.tokens import TokenPolicy
+from tests.builders import NOW, a_clock, a_job, a_key, a_session, a_token, an_account, new_id
+from tests.contracts.security import AccessTokensContract as TestAccessTokens
+from tests.contracts.security import CipherContract as TestCipher
+from tests.contracts.security import PasswordHasherContract as TestPasswordHasher
+from tests.contracts.security import RefreshTokensContract as TestRefreshTokens
+from tests.contracts.security import some_claims, with_new_key
+from tests.contracts.storage import AccountRacesContract as TestAccountRaces
+from tests.contracts.storage import AccountRepositoryContract as TestAccounts
+from tests.contracts.storage import AuditContract as TestAudit
+from tests.contracts.storage import CallerReaderContract as TestCallers
+from tests.contracts.storage import JobQueueContract as TestJobs
+from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
+from tests.contracts.storage import SessionContract as TestSessions
+from tests.contracts.storage import SessionRacesContract as TestSessionRaces
+from tests.contracts.storage import SigningKeyContract as TestSigningKeys
+from tests.contracts.storage import TransactionContract as TestTransactions
+
+__all__ = [
+    "TestAccessTokens",
+    "TestAccountRaces",
+    "TestAccounts",
+    "TestAudit",
+    "TestCallers",
+    "TestCipher",
+    "TestJobs",
+    "TestOneTimeTokens",
+    "TestPasswordHasher",
+    "TestRefreshTokens",
+    "TestSessionRaces",
+    "TestSessions",
+    "TestSigningKeys",
+    "TestTransactions",
+]
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+@pytest.fixture
+def uow(storage: MemoryStorage) -> MemoryUnitOfWork:
+    return MemoryUnitOfWork(storage)
+
+
+@pytest.fixture
+def callers(storage: MemoryStorage) -> MemoryCallers:
+    return MemoryCallers(storage)
+
+
+@pytest.fixture
+def queued_jobs(storage: MemoryStorage) -> Callable[[], Awaitable[list[Job]]]:
+    async def read() -> list[Job]:
+        return storage.queued
+
+    return read
+
+
+@pytest.fixture
+def audit_entries(storage: MemoryStorage) -> Callable[[], Awaitable[list[AuditEntry]]]:
+    async def read() -> list[AuditEntry]:
+        return storage.audit_entries
+
+    return read
+
+
+@pytest.fixture
+def hasher() -> PlainPasswordHasher:
+    return PlainPasswordHasher()
+
+
+@pytest.fixture
+def cipher() -> MemoryCipher:
+    return MemoryCipher()
+
+
+@pytest.fixture
+def refresh_tokens() -> MemoryRefreshTokens:
+    return MemoryRefreshTokens()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def token_policy() -> TokenPolicy:
+    return TokenPolicy(issuer="https://id.example", audience="https://api.example")
+
+
+@pytest.fixture
+def access_tokens(token_policy: TokenPolicy, clock: ManualClock) -> MemoryAccessTokens:
+    return MemoryAccessTokens(token_policy, clock)
+
+
+async def test_a_transaction_inside_another_of_the_same_task_is_an_error(
+    uow: MemoryUnitOfWork, storage: MemoryStorage
+) -> None:
+    async with uow():
+        with pytest.raises(RuntimeError, match="open already"):
+            async with uow():
+                pass
+        with pytest.raises(RuntimeError, match="open already"):
+            await storage.drain()
+    async with uow():
+        pass
+
+
+async def test_an_ended_transaction_takes_no_more_work(uow: MemoryUnitOfWork) -> None:
+    async with uow() as tx:
+        kept = tx.accounts
+        await tx.commit()
+        with pytest.raises(RuntimeError, match="has ended"):
+            _ = tx.accounts
+        with pytest.raises(RuntimeError, match="has ended"):
+            await tx.commit()
+        late = an_account()
+        await kept.add(late, NOW)
+    async with uow() as tx:
+        assert await tx.accounts.get(late.id) is None
+
+
+async def test_rows_that_a_database_would_refuse_are_refused(uow: MemoryUnitOfWork) -> None:
+    account, stranger, active = an_account(), an_account(), a_key()
+    async with uow() as tx:
+        await tx.accounts.add(account, NOW)
+        await tx.keys.add(active)
+        assert not await tx.keys.add(replace(active, state=KeyState.PENDING))
+        with pytest.raises(ValueError, match="no account"):
+            await tx.sessions.add(a_session(stranger))
+        with pytest.raises(ValueError, match="no account"):
+            await tx.tokens.add(a_token(stranger))
+        with pytest.raises(ValueError, match="stored already"):
+            await tx.accounts.add(replace(stranger, id=account.id), NOW)
+        with pytest.raises(ValueError, match="active"):
+            await tx.keys.save(a_key())
+
+
+async def test_saving_a_row_that_is_gone_does_nothing(uow: MemoryUnitOfWork) -> None:
+    account, key = an_account(), a_key()
+    async with uow() as tx:
+        await tx.accounts.save(account)
+        await tx.keys.save(key)
+        assert await tx.accounts.get(account.id) is None
+        assert not await tx.keys.list_all()
+
+
+async def test_draining_takes_the_committed_jobs_after_open_transactions(
+    uow: MemoryUnitOfWork, storage: MemoryStorage
+) -> None:
+    first, second, opened = a_job(), a_job(), asyncio.Event()
+
+    async def enqueue() -> None:
+        async with uow() as tx:
+            opened.set()
+            await tx.jobs.enqueue(first)
+            await asyncio.sleep(0)
+            await tx.jobs.enqueue(second)
+            await tx.commit()
+
+    async def drain() -> list[Job]:
+        await opened.wait()
+        return await storage.drain()
+
+    _, jobs = await asyncio.gather(enqueue(), drain())
+    assert jobs == [first, second]
+    assert storage.queued == []
+
+
+async def test_a_queued_payload_is_a_copy_that_nobody_changes(
+    uow: MemoryUnitOfWork, storage: MemoryStorage
+) -> None:
+    payload = {"sealed": "00"}
+    async with uow() as tx:
+        await tx.jobs.enqueue(a_job(payload=payload))
+        await tx.commit()
+    payload["sealed"] = "changed"
+    assert storage.queued[0].payload == {"sealed": "00"}
+
+
+async def test_the_hasher_counts_decoys_as_work() -> None:
+    hasher = PlainPasswordHasher()
+    encoded = await hasher.hash("password")
+    await hasher.verify("password", encoded)
+    await hasher.verify("password", None)
+    assert hasher.work == 3
+
+
+async def test_a_hash_with_other_parameters_still_matches_and_needs_a_rehash() -> None:
+    hasher = PlainPasswordHasher()
+    encoded = await hasher.hash("password")
+    hasher.params = "2"
+    assert hasher.needs_rehash(encoded)
+    assert await hasher.verify("password", encoded)
+    assert not hasher.needs_rehash(await hasher.hash("password"))
+
+
+def test_the_same_key_opens_what_another_cipher_sealed() -> None:
+    tokens, others = MemoryRefreshTokens(b"k" * 32), MemoryRefreshTokens(b"k" * 32)
+    claim = RefreshClaim(SessionId(new_id()), bytes(16), 0)
+    assert others.open(tokens.seal(claim)) == claim
+    assert MemoryRefreshTokens().open(tokens.seal(claim)) is None
+
+
+def test_impossible_refresh_tokens_are_errors(refresh_tokens: MemoryRefreshTokens) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        refresh_tokens.seal(RefreshClaim(SessionId(new_id()), b"short", 0))
+    with pytest.raises(ValueError, match="not authentic"):
+        refresh_tokens.successor("gpr_00")
+
+
+def test_an_access_token_from_the_future_is_refused(
+    access_tokens: MemoryAccessTokens, token_policy: TokenPolicy, clock: ManualClock
+) -> None:
+    with_new_key(access_tokens)
+    token = access_tokens.sign(some_claims(token_policy, clock() + timedelta(minutes=2)))
+    with pytest.raises(AccessTokenInvalid):
+        access_tokens.verify(token)
+
+
+async def test_mails_are_kept_in_order() -> None:
+    mailer = MemoryMailer()
+    first, second = (
+        Mail(
+            id=new_id(),
+            template=MailTemplate.WELCOME,
+            to=to,
+            locale="en",
+            username="carla",
+            link=None,
+        )
+        for to in ("a@example.com", "b@example.com")
+    )
+    await mailer.send(first)
+    await mailer.send(second)
+    assert mailer.sent == [first, second]
+    assert mailer.sent_to("b@example.com") == [second]
+
+
+async def test_memory_is_always_healthy() -> None:
+    await AlwaysHealthy()()
+
+
+class OtherMailer(MemoryMailer):
+    pass
+
+
+async def test_an_embedder_can_assemble_everything_and_exchange_a_part() -> None:
+    memory = memory_ports(clock=a_clock())
+    ports: Ports = memory
+    gatepost = assemble(replace(ports, mailer=OtherMailer()), Policies())
+    await gatepost.keys.load()
+    await register_and_sign_in(memory)
+
+
+async def register_and_sign_in(memory: MemoryPorts) -> None:
+    gatepost = assemble(memory, Policies())
+    await gatepost.keys.load()
+    client = ClientContext()
+    await gatepost.accounts.register(
+        username="carla",
+        email="carla@example.org",
+        password="an uncommon phrase",
+        client=client,
+    )
+    for job in await memory.storage.drain():
+        await gatepost.jobs.run(job)
+    [mail] = memory.mailer.sent
+    token = (mail.link or "").partition("#token=")[2]
+    await gatepost.accounts.verify_email(token=token, password="an uncommon phrase", client=client)
+    signed_in = await gatepost.sessions.log_in(
+        login="carla", password="an uncommon phrase", client=client
+    )
+    memory.now.advance(timedelta(minutes=1))
+    refreshed = await gatepost.sessions.refresh(
+        refresh_token=signed_in.refresh_token, client=client
+    )
+    actor = await gatepost.sessions.authenticate(access_token=refreshed.access_token)
+    assert actor.own_account.username.value == "carla"
+
+
+def test_memory_needs_nothing_but_the_standard_library() -> None:
+    program = (
+        "import sys, gatepost.adapters.memory;"
+        "allowed = sys.stdlib_module_names | {'gatepost', '__main__'};"
+        "loaded = {name.partition('.')[0] for name in sys.modules};"
+        "print(sorted(name for name in loaded - before - allowed))"
+    )
+    program = "import sys; before = {n.partition('.')[0] for n in sys.modules};" + program
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,180 @@
+"""Settings: clear about what is wrong, silent about values."""
+
+import os
+import stat
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from gatepost.entrypoints.master_keys import master_keys
+from gatepost.entrypoints.settings import SettingsError, known_names, load
+
+KEY = "Kx4n0c3gX2m0Jw9bUuT1T0mB1qv7Zc3b9S8o6yH2d5E="
+OTHER_KEY = "1Jr8XWcV0oY3f5H7k9L2nPqRsTuVwXyZaBcDeFgHiJk="
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("GATEPOST_") or name in ("DATABASE_URL", "PORT", "LOG_LEVEL"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def problems() -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        load()
+    return refused.value.problems
+
+
+def test_the_defaults_are_those_of_a_laptop() -> None:
+    settings = load()
+    assert settings.issuer == settings.frontend_url == "http://127.0.0.1:8000"
+    assert settings.database_url is None
+    assert settings.serves_docs
+    assert settings.shutdown_delay == timedelta(0)
+    assert settings.tokens.access_ttl == timedelta(minutes=15)
+
+
+def test_every_kind_of_value_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9001")
+    monkeypatch.setenv("GATEPOST_SESSIONS__IDLE_TTL", "12h")
+    monkeypatch.setenv("GATEPOST_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1/128")
+    monkeypatch.setenv("GATEPOST_HTTP__CORS_ORIGINS", "https://app.example.com")
+    monkeypatch.setenv("GATEPOST_LIMITS__REGISTER", "5/1m")
+    settings = load()
+    assert settings.issuer == "http://127.0.0.1:9001"
+    assert settings.sessions.idle_ttl == timedelta(hours=12)
+    assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert settings.http.cors_origins == ("https://app.example.com",)
+    assert settings.limits.registrations == "5/1m"
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PORT=9001\nGATEPOST_SERVICE__NAME=Acme\n")
+    monkeypatch.setenv("PORT", "9002")
+    settings = load()
+    assert (settings.port, settings.service.name) == (9002, "Acme")
+
+
+def test_re_20_all_problems_are_told_at_once_by_name_and_without_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEPOST_PASWORD__QUEUE", "7")
+    monkeypatch.setenv("GATEPOST_PASSWORD__QUEUE", "seven-of-nine")
+    monkeypatch.setenv("GATEPOST_TOKENS__ACCESS_TTL", "soon")
+    Path(".env").write_text("GATEPOST_NONSENSE=1\n")
+    found = problems()
+    named = {problem.partition(":")[0] for problem in found}
+    assert named == {
+        "GATEPOST_PASWORD__QUEUE",
+        "GATEPOST_PASSWORD__QUEUE",
+        "GATEPOST_TOKENS__ACCESS_TTL",
+        "GATEPOST_NONSENSE",
+    }
+    assert "seven-of-nine" not in str(found)
+
+
+def test_re_20_production_demands_secrets_https_and_a_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEPOST_ENVIRONMENT", "production")
+    monkeypatch.setenv("GATEPOST_PASSWORD__MEMORY_KIB", "1024")
+    monkeypatch.setenv("GATEPOST_PASSWORD__TIME_COST", "1")
+    monkeypatch.setenv("GATEPOST_FRONTEND__URL", "http://app.example.com")
+    named = {problem.partition(":")[0] for problem in problems()}
+    assert named == {
+        "DATABASE_URL",
+        "GATEPOST_SECRETS__KEYS",
+        "GATEPOST_PUBLIC_URL",
+        "GATEPOST_FRONTEND__URL",
+        "GATEPOST_PASSWORD__MEMORY_KIB",
+        "GATEPOST_PASSWORD__TIME_COST",
+    }
+
+
+def test_production_starts_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEPOST_ENVIRONMENT", "production")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db.example.com/gatepost")
+    monkeypatch.setenv("GATEPOST_SECRETS__KEYS", KEY)
+    monkeypatch.setenv("GATEPOST_PUBLIC_URL", "https://id.example.com/")
+    settings = load()
+    assert settings.issuer == "https://id.example.com"
+    assert not settings.serves_docs
+    assert settings.shutdown_delay == timedelta(seconds=5)
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(KEY + "\n")
+    monkeypatch.setenv("GATEPOST_SECRETS__KEYS_FILE", str(tmp_path / "keys"))
+    keys = load().secrets.keys
+    assert keys is not None
+    assert keys.get_secret_value() == KEY
+
+
+def test_a_secret_given_twice_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql:///x")
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///y")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert problems() == ["DATABASE_URL: given twice, also as DATABASE_URL_FILE"]
+
+
+def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere/at/all")
+    assert problems() == ["DATABASE_URL_FILE: cannot be read"]
+
+
+def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter22@db/x")
+    monkeypatch.setenv("GATEPOST_SECRETS__KEYS", KEY)
+    assert "hunter22" not in repr(load())
+    assert KEY not in repr(load())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEPOST_PUBLIC_URL", "ftp://x"),
+        ("GATEPOST_HTTP__CORS_ORIGINS", "https://a.example.com/path"),
+        ("GATEPOST_HTTP__CORS_ORIGINS", "*"),
+        ("GATEPOST_HTTP__TRUSTED_PROXIES", "everybody"),
+        ("GATEPOST_LIMITS__LOGIN", "many"),
+        ("GATEPOST_SESSIONS__REFRESH_GRACE", "11s"),
+        ("LOG_LEVEL", "LOUD"),
+        ("GATEPOST_TOKENS__ALGORITHM", "none"),
+    ],
+)
+def test_an_unusable_value_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert [problem.partition(":")[0] for problem in problems()] == [name]
+
+
+def test_every_setting_has_a_description_and_a_name_of_its_own() -> None:
+    names = [name for name, _ in known_names()]
+    assert len(names) == len(set(names))
+    assert {"DATABASE_URL", "PORT", "GATEPOST_LIMITS__REGISTER", "GATEPOST_MAIL__URL"} <= {*names}
+
+
+def test_development_keys_are_made_once_and_only_the_owner_reads_them(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path / "data")
+    first = master_keys(settings).derive("label", 16)
+    again = master_keys(settings).derive("label", 16)
+    assert first == again
+    mode = (tmp_path / "data" / "master-keys").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["master-keys"]
+
+
+@pytest.mark.parametrize("text", ["short", "AAAA", f"{KEY},{KEY}", "A" * 43 + "="])
+def test_re_20_a_weak_master_key_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("GATEPOST_SECRETS__KEYS", text)
+    with pytest.raises(SettingsError) as refused:
+        master_keys(load())
+    assert refused.value.problems[0].startswith("GATEPOST_SECRETS__KEYS: ")
+    assert text not in str(refused.value)
