@@ -97,7 +97,7 @@ check-locks: .venv/.dev
 		for lock in $(LOCKS); do diff -u "$$lock" "$$into/$$lock" || same=no; done; \
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
-		.venv/bin/uv pip install --quiet --offline --dry-run --python .venv/bin/python \
+		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
 			-r pyproject.toml --extra service --extra embedded --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \

@@ -26,6 +26,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 SECRET = bytes(range(16))
+A_HASH = "a hash"
 
 _numbers = count(1)
 new_id = SystemSecrets().new_id
@@ -41,7 +42,7 @@ def an_account(
     email: str | None = None,
     email_verified: bool = True,
     is_placeholder: bool = False,
-    password_hash: str | None = "a hash",
+    password_hash: str | None = A_HASH,
     bio: str | None = None,
     roles: tuple[str, ...] = (),
     status: AccountStatus = AccountStatus.ACTIVE,

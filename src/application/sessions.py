@@ -33,7 +33,7 @@ from ..domain.sessions import (
 from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy
 from .audit import Auditor
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
-from .ports.storage import CallerReader, UnitOfWork
+from .ports.storage import CallerReader, Transaction, UnitOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,17 +121,12 @@ class LogIn:
         """Return the account that may sign in, or audit the refusal and raise it."""
         candidates = await self._candidates(login)
         account = await self._verified(candidates, password)
-        refusal = self._refusal(account)
-        if account is not None and refusal is None:
+        if account and not self._must_prove(account):
             return account
-        known = account or next((found for found in candidates if found), None)
-        refusal = refusal or InvalidCredentials()
-        await self.auditor.refused(
-            AuditType.SESSION_REFUSED,
-            client,
-            subject=known.id if known else None,
-            failure=refusal.code,
-        )
+        refusal: GatepostError = EmailNotVerified() if account else InvalidCredentials()
+        known = account or next(filter(None, candidates), None)
+        type_, subject = AuditType.SESSION_REFUSED, known.id if known else None
+        await self.auditor.refused(type_, client, subject=subject, failure=refusal.code)
         raise refusal
 
     async def _candidates(self, login: str) -> Sequence[Account | None]:
@@ -167,13 +162,9 @@ class LogIn:
                 return account
         return None
 
-    def _refusal(self, account: Account | None) -> GatepostError | None:
-        if account is None:
-            return InvalidCredentials()
-        must_prove = self.accounts.require_verified_email or account.is_placeholder
-        if must_prove and not account.email_verified:
-            return EmailNotVerified()
-        return None
+    def _must_prove(self, account: Account) -> bool:
+        asked = self.accounts.require_verified_email or account.is_placeholder
+        return asked and not account.email_verified
 
     async def _upgraded_hash(self, account: Account, password: str) -> str | None:
         if account.password_hash and self.hasher.needs_rehash(account.password_hash):
@@ -208,14 +199,9 @@ class LogIn:
             if upgraded and account.password_hash:
                 await tx.accounts.replace_hash(account.id, account.password_hash, upgraded)
             await tx.sessions.add(session)
+            type_, owner = AuditType.SESSION_CREATED, account.id
             await self.auditor.note(
-                tx,
-                AuditType.SESSION_CREATED,
-                now,
-                client,
-                actor=account.id,
-                subject=account.id,
-                session_id=session.id,
+                tx, type_, now, client, actor=owner, subject=owner, session_id=session.id
             )
             await tx.commit()
         token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
@@ -223,7 +209,7 @@ class LogIn:
 
     def _is_unchanged(self, account: Account, seen: Account) -> bool:
         same_password = account.password_hash == seen.password_hash
-        return same_password and account.is_usable(self.now()) and not self._refusal(account)
+        return same_password and account.is_usable(self.now()) and not self._must_prove(account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,22 +307,29 @@ class LogOut:
     async def _end(
         self, session_id: SessionId, account_id: AccountId, client: ClientContext
     ) -> None:
-        now = self.now()
+        now, why = self.now(), EndReason.LOGGED_OUT
         async with self.uow() as tx:
-            ended = await tx.sessions.end(session_id, account_id, EndReason.LOGGED_OUT, now)
-            if not ended:
-                return
-            await self.auditor.note(
-                tx,
-                AuditType.SESSION_ENDED,
-                now,
-                client,
-                actor=account_id,
-                subject=account_id,
-                session_id=session_id,
-                reason=EndReason.LOGGED_OUT,
-            )
-            await tx.commit()
+            if await _end_one(tx, self.auditor, account_id, session_id, why, now, client):
+                await tx.commit()
+
+
+async def _end_one(
+    tx: Transaction,
+    auditor: Auditor,
+    owner: AccountId,
+    session_id: SessionId,
+    why: EndReason,
+    now: datetime,
+    client: ClientContext,
+) -> bool:
+    """End a session of this account and note it; False when there was none to end."""
+    if not await tx.sessions.end(session_id, owner, why, now):
+        return False
+    type_ = AuditType.SESSION_ENDED
+    await auditor.note(
+        tx, type_, now, client, actor=owner, subject=owner, session_id=session_id, reason=why
+    )
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,22 +356,10 @@ class EndSession:
     async def __call__(self, *, actor: Principal, session_id: UUID, client: ClientContext) -> None:
         actor.require(Scope.ACCOUNT_WRITE)
         owner, now = actor.own_account.id, self.now()
+        ended, why = SessionId(session_id), EndReason.ENDED_BY_OWNER
         async with self.uow() as tx:
-            ended = await tx.sessions.end(
-                SessionId(session_id), owner, EndReason.ENDED_BY_OWNER, now
-            )
-            if not ended:
+            if not await _end_one(tx, self.auditor, owner, ended, why, now, client):
                 raise NotFound
-            await self.auditor.note(
-                tx,
-                AuditType.SESSION_ENDED,
-                now,
-                client,
-                actor=owner,
-                subject=owner,
-                session_id=session_id,
-                reason=EndReason.ENDED_BY_OWNER,
-            )
             await tx.commit()
 
 
@@ -395,14 +376,9 @@ class EndOtherSessions:
         owner, now = actor.own_account.id, self.now()
         async with self.uow() as tx:
             await tx.sessions.end_all(owner, EndReason.ENDED_BY_OWNER, now, keep=actor.session_id)
+            type_, kept = AuditType.SESSIONS_ENDED, actor.session_id
             await self.auditor.note(
-                tx,
-                AuditType.SESSIONS_ENDED,
-                now,
-                client,
-                actor=owner,
-                subject=owner,
-                session_id=actor.session_id,
+                tx, type_, now, client, actor=owner, subject=owner, session_id=kept
             )
             await tx.commit()
 

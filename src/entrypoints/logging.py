@@ -10,7 +10,7 @@ from structlog.typing import Processor
 from .settings import LogFormat, Settings
 
 # Libraries that repeat what our own lines say, or log what they were given.
-_QUIET = ("pgqueuer", "asyncio", "alembic.runtime.plugins", "uvicorn.access")
+_QUIET = ("pgqueuer", "asyncio", "alembic", "uvicorn.access")
 
 
 def configure_logging(settings: Settings) -> None:

@@ -12,7 +12,8 @@ import uvicorn
 
 from .. import __version__
 from .container import open_gatepost
-from .http.app import HttpOptions, create_app
+from .http.app import create_app
+from .http.options import HttpOptions
 from .processes import Child, supervise
 from .settings import PREFIX, Settings, SettingsError
 

@@ -305,8 +305,8 @@ class SessionRacesContract:
                 await tx.sessions.add(session)
                 await tx.commit()
             turns = [turned(uow, session, 0) for _ in range(4)]
-            ended, *answers = await asyncio.gather(end(session), *turns)
-            assert ended is True
+            ended, answers = await asyncio.gather(end(session), asyncio.gather(*turns))
+            assert ended
             assert all(answer is None or answer.revoked_at is None for answer in answers)
             for generation in (0, 1):
                 assert await turned(uow, session, generation) is None

@@ -379,10 +379,14 @@ class TransactionContract:
         self, uow: UnitOfWork, count_rows: Callable[[Account], Awaitable[list[int]]]
     ) -> None:
         account = an_account()
-        with pytest.raises(Mishap):
+
+        async def write_and_fail() -> None:
             async with uow() as tx:
                 await write_everywhere(tx, account)
                 raise Mishap
+
+        with pytest.raises(Mishap):
+            await write_and_fail()
         assert await count_rows(account) == [0] * 6
 
     async def test_a_forgotten_commit_undoes_everything(

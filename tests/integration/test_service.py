@@ -102,7 +102,7 @@ class Service:
 def token_in(mail: EmailMessage) -> str:
     body = mail.get_body(("plain",))
     assert body is not None
-    links = re.findall(r"^http\S+#token=(\S+)$", body.get_content(), re.MULTILINE)
+    links = re.findall(r"^http\S+#token=(\S+)\r?$", body.get_content(), re.MULTILINE)
     assert len(links) == 1
     return str(links[0])
 

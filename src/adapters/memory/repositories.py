@@ -92,7 +92,8 @@ class MemoryAccounts(AccountRepository):
             for row in self._rows.values()
             if row.email.key == email.key and not row.email_verified and not row.has_expired(now)
         ]
-        return _copied(min(found, key=_age, default=None))
+        latest = max(found, key=lambda row: (row.updated_at, row.id), default=None)
+        return _copied(latest)
 
     async def find_by_username(self, username: Username) -> Account | None:
         return _copied(self._holder(username))
@@ -152,7 +153,8 @@ class MemoryDirectory(AccountDirectory):
         self._rows = tables.accounts
 
     async def list_accounts(self, *, limit: int) -> Sequence[Account]:
-        newest = sorted(self._rows.values(), key=_age, reverse=True)
+        shown = (row for row in self._rows.values() if not row.is_placeholder)
+        newest = sorted(shown, key=_age, reverse=True)
         return [replace(row) for row in newest[:limit]]
 
 

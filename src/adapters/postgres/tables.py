@@ -104,7 +104,6 @@ accounts = Table(
     Column("notified_at", MOMENT),
     UniqueConstraint("username_key"),
     one_of("status", AccountStatus),
-    CheckConstraint("NOT (is_placeholder AND email_verified)", name="placeholder_proves_nothing"),
     Index(
         "uq_accounts_email_key",
         "email_key",

@@ -51,7 +51,7 @@ class Layer:
         scope[CLIENT_KEY] = client = self._client(scope, headers)
         answer = _Answer(send, self._added(client, headers), self._defaults)
         try:
-            await self._respond(scope, headers, _limited(receive, headers), answer)
+            await self._respond(scope, headers, _limited(scope, receive, headers), answer)
         except ClientDisconnect:
             return
         except Exception:
@@ -115,11 +115,11 @@ class _Answer:
         await self._send(message)
 
 
-def _limited(receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
+def _limited(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
     """Refuse a body that is too large when it is read: by what was announced, then by count."""
-    announced = headers.get(b"content-length")
-    if announced is None and b"transfer-encoding" not in headers:
+    if scope["method"] == "GET":
         return receive
+    announced = headers.get(b"content-length")
     left = MAX_BODY
 
     async def counted() -> Message:

@@ -100,7 +100,10 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
     async def log_in(body: LogInForm, client: Client) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
         signed_in = await sessions.log_in(
-            login=body.login, password=body.password, device_name=body.device_name, client=client
+            login=body.login,
+            password=body.password,
+            device_name=body.device_name or None,
+            client=client,
         )
         return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
 

@@ -15,14 +15,13 @@ from gatepost.adapters.memory import (
     MemoryCallers,
     MemoryCipher,
     MemoryMailer,
-    MemoryPorts,
     MemoryRefreshTokens,
     MemoryStorage,
     MemoryUnitOfWork,
     PlainPasswordHasher,
     memory_ports,
 )
-from gatepost.application.ports.delivery import Job, Mail, MailTemplate
+from gatepost.application.ports.delivery import Job, Mail, Mailer, MailTemplate
 from gatepost.domain.audit import AuditEntry, ClientContext
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.keys import KeyState
@@ -272,42 +271,38 @@ async def test_memory_is_always_healthy() -> None:
     await AlwaysHealthy()()
 
 
-class OtherMailer(MemoryMailer):
-    pass
-
-
-async def test_an_embedder_can_assemble_everything_and_exchange_a_part() -> None:
-    memory = memory_ports(clock=a_clock())
-    ports: Ports = memory
-    gatepost = assemble(replace(ports, mailer=OtherMailer()), Policies())
-    await gatepost.keys.load()
-    await register_and_sign_in(memory)
-
-
-async def register_and_sign_in(memory: MemoryPorts) -> None:
+async def test_an_embedder_can_assemble_everything() -> None:
+    memory = memory_ports()
     gatepost = assemble(memory, Policies())
     await gatepost.keys.load()
-    client = ClientContext()
+    client, password = ClientContext(), "an uncommon phrase"
     await gatepost.accounts.register(
-        username="carla",
-        email="carla@example.org",
-        password="an uncommon phrase",
-        client=client,
+        username="carla", email="carla@example.org", password=password, client=client
     )
     for job in await memory.storage.drain():
         await gatepost.jobs.run(job)
     [mail] = memory.mailer.sent
     token = (mail.link or "").partition("#token=")[2]
-    await gatepost.accounts.verify_email(token=token, password="an uncommon phrase", client=client)
-    signed_in = await gatepost.sessions.log_in(
-        login="carla", password="an uncommon phrase", client=client
-    )
+    await gatepost.accounts.verify_email(token=token, password=password, client=client)
+    signed_in = await gatepost.sessions.log_in(login="carla", password=password, client=client)
     memory.now.advance(timedelta(minutes=1))
     refreshed = await gatepost.sessions.refresh(
         refresh_token=signed_in.refresh_token, client=client
     )
     actor = await gatepost.sessions.authenticate(access_token=refreshed.access_token)
     assert actor.own_account.username.value == "carla"
+
+
+class OtherMailer(Mailer):
+    async def send(self, mail: Mail) -> None:
+        raise OSError
+
+
+def test_an_embedder_can_exchange_a_part() -> None:
+    ports: Ports = memory_ports(clock=a_clock())
+    other = replace(ports, mailer=OtherMailer())
+    assert isinstance(other.mailer, OtherMailer)
+    assert other.now() == NOW
 
 
 def test_memory_needs_nothing_but_the_standard_library() -> None:

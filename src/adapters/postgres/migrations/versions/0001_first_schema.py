@@ -52,9 +52,6 @@ def create_accounts() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("username_key"),
         sa.CheckConstraint("status IN ('active', 'suspended')", name="status"),
-        sa.CheckConstraint(
-            "NOT (is_placeholder AND email_verified)", name="placeholder_proves_nothing"
-        ),
     )
     create_index("uq_accounts_email_key", "email_key", where="NOT is_placeholder", unique=True)
     create_index("ix_accounts_unproven", "email_key", "created_at", where="NOT email_verified")

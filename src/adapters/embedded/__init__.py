@@ -1,0 +1,6 @@
+"""A PostgreSQL server of our own, for development and tests; never for production."""
+
+from .errors import EmbeddedPostgresError
+from .server import EmbeddedPostgres, running, start
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "running", "start"]

@@ -1,0 +1,5 @@
+"""What can go wrong around the embedded server."""
+
+
+class EmbeddedPostgresError(Exception):
+    """The server cannot be started; the message is one line for whoever starts it."""

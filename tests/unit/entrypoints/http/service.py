@@ -1,0 +1,121 @@
+"""The application over in-memory adapters, and what a client of it does in most tests."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import httpx2
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from gatepost import Gatepost, Policies, assemble
+from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.application.ports.delivery import MailTemplate
+from gatepost.entrypoints.http.app import HttpOptions, create_app
+
+PUBLIC_URL = "https://id.example.com"
+FRONTEND = "https://app.example.com"
+PARTNER = "https://partner.example.org"
+PASSWORD = "a long enough phrase"
+OPTIONS = HttpOptions(
+    version="9.9",
+    public_url=PUBLIC_URL,
+    frontend_url=FRONTEND,
+    docs=True,
+    cors_origins=(PARTNER,),
+)
+OWN_SCRIPT = {"X-Requested-With": "gatepost", "Origin": FRONTEND}
+COOKIE = "__Host-gatepost_refresh"
+
+
+@dataclass(frozen=True)
+class Service:
+    ports: MemoryPorts
+    gatepost: Gatepost
+    app: FastAPI
+    http: httpx2.AsyncClient
+
+    async def work(self) -> None:
+        """Do what is queued, and what that queues."""
+        while jobs := await self.ports.storage.drain():
+            for job in jobs:
+                await self.gatepost.jobs.run(job)
+
+    async def mailed_token(self, address: str, *templates: MailTemplate) -> str:
+        await self.work()
+        mails = [mail for mail in self.ports.mailer.sent_to(address) if mail.link]
+        assert mails[-1].template in templates
+        return str(mails[-1].link).partition("#token=")[2]
+
+    async def registered(self, username: str) -> None:
+        body = {
+            "username": username,
+            "email": f"{username}@example.com",
+            "password": PASSWORD,
+        }
+        assert (await self.http.post("/v1/register", json=body)).status_code == 202
+
+    async def member(self, username: str) -> None:
+        """Register and prove the address."""
+        await self.registered(username)
+        token = await self.mailed_token(f"{username}@example.com", MailTemplate.WELCOME)
+        answer = await self.http.post(
+            "/v1/email-verifications/confirm", json={"token": token, "password": PASSWORD}
+        )
+        assert answer.status_code == 200
+
+    async def sign_in(self, username: str, **more: str) -> dict[str, Any]:
+        answer = await self.http.post(
+            "/v1/sessions", json={"login": username, "password": PASSWORD, **more}
+        )
+        assert answer.status_code == 201
+        tokens: dict[str, Any] = answer.json()
+        return tokens
+
+    async def bearer(self, username: str) -> dict[str, str]:
+        """Make a member, sign in, and return the header that shows it."""
+        await self.member(username)
+        return bearing(await self.sign_in(username))
+
+
+async def open_service(options: HttpOptions = OPTIONS, ports: Any = None) -> Service:
+    ports = ports or memory_ports()
+    gatepost = assemble(ports, Policies())
+    await gatepost.keys.load()
+    app = create_app(gatepost, options)
+    return Service(ports, gatepost, app, client_of(app))
+
+
+def client_of(app: FastAPI, peer: str = "203.0.113.9") -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app, client=(peer, 4711))
+    return httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL)
+
+
+def bearing(tokens: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+def method_of(route: APIRoute) -> str:
+    assert route.methods is not None
+    (method,) = route.methods
+    return str(method)
+
+
+def api_routes(app: FastAPI) -> list[APIRoute]:
+    return [route for route in app.routes if isinstance(route, APIRoute)]
+
+
+def assert_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Check the shape that every refusal has; returns the body."""
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    body: dict[str, Any] = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    members = {"type", "title", "status", "detail", "instance", "code", "request_id"}
+    assert set(body) == members | ({"errors"} if status == 422 else set())
+    assert body["type"] == f"{PUBLIC_URL}/problems/{code}"
+    assert body["status"] == status
+    assert unquote(body["instance"]) == answer.request.url.path
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert ("www-authenticate" in answer.headers) is (status == 401 or "scope" in code)
+    assert ("retry-after" in answer.headers) is (status in (429, 503))
+    return body

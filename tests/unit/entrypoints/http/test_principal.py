@@ -1,0 +1,144 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from gatepost.domain.roles import Principal, Scope
+from gatepost.entrypoints.http.app import create_app
+from tests.unit.entrypoints.http.service import (
+    OPTIONS,
+    Service,
+    api_routes,
+    assert_problem,
+    client_of,
+    open_service,
+)
+
+GUARDED = [
+    ("GET", "/v1/users/me", Scope.ACCOUNT_READ),
+    ("PATCH", "/v1/users/me", Scope.ACCOUNT_WRITE),
+    ("POST", "/v1/users/me/password", Scope.ACCOUNT_WRITE),
+    ("GET", "/v1/sessions", Scope.ACCOUNT_READ),
+    ("DELETE", "/v1/sessions/not-an-id", Scope.ACCOUNT_WRITE),
+    ("DELETE", "/v1/sessions", Scope.ACCOUNT_WRITE),
+]
+BAD_BODIES = [
+    (b"{", "application/json"),
+    (b"x" * 70_000, "application/json"),
+    (b"{}", "text/plain"),
+    (b'{"no": 1}', "application/json"),
+]
+
+
+async def test_every_route_with_a_padlock_is_listed_here(shared: Service) -> None:
+    paths = shared.app.openapi()["paths"]
+    locked = {
+        (method.upper(), path.replace("{id}", "not-an-id"))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if any("bearer" in way for way in operation.get("security", ()))
+    }
+    assert locked - {("DELETE", "/v1/sessions/current")} == {(m, p) for m, p, _ in GUARDED}
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), GUARDED)
+@pytest.mark.parametrize(
+    ("sent", "code", "challenge"),
+    [
+        ({}, "unauthenticated", "Bearer"),
+        ({"Authorization": "Basic YTpi"}, "unauthenticated", "Bearer"),
+        ({"Authorization": "Bearer"}, "unauthenticated", "Bearer"),
+        ({"Authorization": "Bearer  "}, "unauthenticated", "Bearer"),
+        (
+            {"Authorization": "Bearer x.y.z"},
+            "access_token_invalid",
+            'Bearer error="invalid_token"',
+        ),
+        ({"Authorization": "bEARER é"}, "access_token_invalid", 'Bearer error="invalid_token"'),
+    ],
+)
+async def test_az_01_nobody_is_told_anything_but_to_sign_in(
+    shared: Service,
+    method: str,
+    path: str,
+    scope: Scope,
+    sent: dict[str, str],
+    code: str,
+    challenge: str,
+) -> None:
+    headers = {name: value.encode("utf-8") for name, value in sent.items()}
+    raw = [(name.encode(), value) for name, value in headers.items()]
+    answers = [await shared.http.request(method, path, headers=raw)]
+    if method in ("POST", "PATCH"):
+        answers += [
+            await shared.http.request(
+                method, path, content=body, headers=[*raw, (b"Content-Type", media.encode())]
+            )
+            for body, media in BAD_BODIES
+        ]
+    for answer in answers:
+        assert_problem(answer, 401, code)
+        assert answer.headers["www-authenticate"] == challenge
+
+
+async def test_a_missing_scope_is_named_before_the_body_is_read(shared: Service) -> None:
+    async def without_scopes(*, access_token: str) -> Principal:
+        return replace(Principal.operator(), scopes=frozenset())
+
+    sessions = replace(shared.gatepost.sessions, authenticate=without_scopes)  # type: ignore[arg-type]
+    http = client_of(create_app(replace(shared.gatepost, sessions=sessions), OPTIONS))
+    for method, path, scope in GUARDED:
+        headers = {"Authorization": "Bearer some"}
+        answer = await http.request(method, path, content=b"{", headers=headers)
+        body = assert_problem(answer, 403, "insufficient_scope")
+        assert scope in body["detail"]
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        assert answer.headers["www-authenticate"] == challenge
+
+
+async def test_se_18_a_token_in_the_query_string_is_none(service: Service) -> None:
+    token = (await service.bearer("ada"))["Authorization"].removeprefix("Bearer ")
+    answer = await service.http.get(f"/v1/users/me?access_token={token}")
+    assert_problem(answer, 401, "unauthenticated")
+    assert token not in answer.text
+
+
+async def test_two_authorization_headers_are_refused(service: Service) -> None:
+    value = (await service.bearer("ada"))["Authorization"].encode()
+    twice = [(b"Authorization", value), (b"Authorization", value)]
+    answer = await service.http.get("/v1/users/me", headers=twice)
+    assert_problem(answer, 401, "access_token_invalid")
+
+
+async def test_se_11_a_refresh_token_is_no_access_token(service: Service) -> None:
+    await service.member("ada")
+    tokens = await service.sign_in("ada")
+    headers = {"Authorization": f"Bearer {tokens['refresh_token']}"}
+    assert_problem(
+        await service.http.get("/v1/users/me", headers=headers), 401, "access_token_invalid"
+    )
+    answer = await service.http.post(
+        "/v1/sessions/refresh", json={"refresh_token": tokens["access_token"][:1024]}
+    )
+    assert_problem(answer, 400, "invalid_grant")
+
+
+async def test_the_description_is_complete() -> None:
+    service = await open_service()
+    description = service.app.openapi()
+    text = json.dumps(description)
+    names = [
+        route.operation_id or "" for route in api_routes(service.app) if route.include_in_schema
+    ]
+    assert all(name.isalpha() and name[0].islower() for name in names)
+    assert len(set(names)) == len(names)
+    assert "HTTPValidationError" not in text
+    assert "Problem" in description["components"]["schemas"]
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["tags"]
+            if "requestBody" in operation:
+                assert {"400", "413", "415", "422"} <= set(operation["responses"])
+            if operation.get("security") == [{"bearer": [Scope.ACCOUNT_READ]}]:
+                assert {"401", "403"} <= set(operation["responses"])
