@@ -35,7 +35,7 @@ openapi: .venv/.run  ## Write docs/reference/openapi.json anew
 # pytest is make's direct child, for the same reason as above.
 test: .venv/.dev  ## Run every test; domain and application must be covered to the last branch
 	@exec .venv/bin/coverage run -m pytest
-	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .coverage.core 2>&1 || { \
+	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .venv/.covered 2>&1 || { \
 		.venv/bin/coverage report --include='$(CORE)' --show-missing --skip-covered; \
 		echo "Lines and branches above are not tested: add unit tests for them." >&2; exit 1; }
 	@echo "Branch coverage: domain and application 100 %," \

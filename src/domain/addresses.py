@@ -11,6 +11,8 @@ from .errors import FieldError, ValidationFailed
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 # RFC 5321 section 4.5.3.1.3, without the angle brackets.
 _MAX_LENGTH = 254
+# RFC 3490 section 3.1 reads these as dots too; inside a label they would name another domain.
+_OTHER_DOTS = frozenset("\u3002\uff0e\uff61")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -43,6 +45,8 @@ class EmailAddress:
 
 
 def _ascii_domain(domain: str) -> str | None:
+    if not _OTHER_DOTS.isdisjoint(domain):
+        return None
     labels = [_ascii_label(label) or "" for label in domain.split(".")]
     ascii_domain = ".".join(labels)
     if len(labels) < 2 or not all(labels) or len(ascii_domain) > 190 or labels[-1].isdigit():

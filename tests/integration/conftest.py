@@ -15,14 +15,14 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from testcontainers.core.config import testcontainers_config
 from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.config import testcontainers_config
 
 from gatepost.adapters.embedded import start
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.migrate import upgrade
-from gatepost.adapters.postgres.tables import audit_events
+from gatepost.adapters.postgres.tables import audit_events, metadata
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.audit import AuditEntry
@@ -170,11 +170,29 @@ async def empty_url(databases: Databases) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def url(databases: Databases, template: str) -> AsyncIterator[str]:
-    """The URL of a migrated database of the test's own."""
+async def own_url(databases: Databases, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that the test may spoil."""
     name = await databases.create(template)
     yield named(databases.url, name)
     await databases.drop(name)
+
+
+@pytest.fixture(scope="session")
+async def shared_url(databases: Databases, template: str) -> AsyncIterator[str]:
+    """The URL of the database that most tests share: a clone each would take minutes."""
+    name = await databases.create(template)
+    yield named(databases.url, name)
+    await databases.drop(name)
+
+
+@pytest.fixture
+async def url(shared_url: str) -> str:
+    """The URL of a migrated database with no rows in it."""
+    connection = await asyncpg.connect(shared_url)
+    for table in (*reversed(metadata.sorted_tables), "pgqueuer", "pgqueuer_log"):
+        await connection.execute(f"DELETE FROM {table}")  # noqa: S608
+    await connection.close()
+    return shared_url
 
 
 @pytest.fixture
@@ -205,10 +223,14 @@ def queued_jobs(engine: AsyncEngine) -> Callable[[], Awaitable[list[Job]]]:
 
     async def read() -> list[Job]:
         async with engine.connect() as connection:
-            rows = await connection.exec_driver_sql(sql)
+            rows = (await connection.exec_driver_sql(sql)).mappings()
             return [
-                Job(id=UUID(key), name=JobName(name), payload=json.loads(payload))
-                for key, name, payload in rows
+                Job(
+                    id=UUID(row["dedupe_key"]),
+                    name=JobName(row["entrypoint"]),
+                    payload=json.loads(row["payload"]),
+                )
+                for row in rows
             ]
 
     return read

@@ -97,10 +97,19 @@ def parent(folder: Path, before: str = "") -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.fixture(scope="module")
-def made_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("made")
     with start(folder, throwaway=True):
-        return folder
+        pass
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(tmp_path: Path) -> Iterator[None]:
+    """A cluster is a thousand files; pytest would keep those of the last three runs."""
+    yield
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture

@@ -104,12 +104,12 @@ async def test_who_waits_too_long_gives_up(empty_url: str) -> None:
     await migrate.upgrade(empty_url)
 
 
-async def test_a_database_of_a_newer_release_is_left_alone(url: str) -> None:
-    connection = await asyncpg.connect(url)
+async def test_a_database_of_a_newer_release_is_left_alone(own_url: str) -> None:
+    connection = await asyncpg.connect(own_url)
     await connection.execute("UPDATE alembic_version SET version_num = 'newer'")
-    await migrate.upgrade(url)
+    await migrate.upgrade(own_url)
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "newer"
-    assert await migrate.is_current(url)
+    assert await migrate.is_current(own_url)
     await connection.close()
 
 

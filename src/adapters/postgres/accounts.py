@@ -31,10 +31,12 @@ _UNPROVEN = (
         ~accounts.c.email_verified,
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
     )
-    .order_by(accounts.c.created_at, accounts.c.id)
+    .order_by(accounts.c.updated_at.desc(), accounts.c.id.desc())
     .limit(1)
 )
-_NEWEST = _SELECT.order_by(accounts.c.created_at.desc(), accounts.c.id.desc())
+_NEWEST = _SELECT.where(~accounts.c.is_placeholder).order_by(
+    accounts.c.created_at.desc(), accounts.c.id.desc()
+)
 _MAKE_WAY = delete(accounts).where(
     accounts.c.expires_at <= bindparam("now"),
     or_(

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import asyncpg
+
 from ...application.ports.storage import HealthCheck
 from ...domain.errors import Unavailable
 from .engine import ReadPool
@@ -27,5 +29,7 @@ class PostgresHealth(HealthCheck):
                 row = await self._pool.fetchrow("SELECT version_num FROM alembic_version")
         except TimeoutError as error:
             raise Unavailable from error
+        except asyncpg.UndefinedTableError:
+            row = None
         if is_behind(row and row["version_num"]):
             raise Unavailable("The database is not migrated.")

@@ -113,11 +113,14 @@ accounts = Table(
     Index(
         "ix_accounts_unproven",
         "email_key",
-        "created_at",
+        "updated_at",
+        "id",
         postgresql_where=text("NOT email_verified"),
     ),
     Index("ix_accounts_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
-    Index("ix_accounts_created_at", "created_at", "id"),
+    Index(
+        "ix_accounts_created_at", "created_at", "id", postgresql_where=text("NOT is_placeholder")
+    ),
 )
 
 one_time_tokens = Table(

@@ -54,9 +54,11 @@ def create_accounts() -> None:
         sa.CheckConstraint("status IN ('active', 'suspended')", name="status"),
     )
     create_index("uq_accounts_email_key", "email_key", where="NOT is_placeholder", unique=True)
-    create_index("ix_accounts_unproven", "email_key", "created_at", where="NOT email_verified")
+    create_index(
+        "ix_accounts_unproven", "email_key", "updated_at", "id", where="NOT email_verified"
+    )
     create_index("ix_accounts_expires_at", "expires_at", where="expires_at IS NOT NULL")
-    create_index("ix_accounts_created_at", "created_at", "id")
+    create_index("ix_accounts_created_at", "created_at", "id", where="NOT is_placeholder")
 
 
 def create_one_time_tokens() -> None:

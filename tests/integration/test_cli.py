@@ -1,0 +1,127 @@
+"""The command line, as programs and people call it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "a quiet sea of numbers"
+
+
+class Cli:
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("GATEPOST_") and name != "PORT"
+        } | {
+            "DATABASE_URL": url,
+            "GATEPOST_DATA_DIR": str(folder / "data"),
+            "GATEPOST_PASSWORD__MEMORY_KIB": "1024",
+            "COLUMNS": "120",
+        }
+
+    def __call__(
+        self, *arguments: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gatepost", *arguments],
+            env=self.environment | environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.folder,
+        )
+
+    def json(self, *arguments: str, stdin: str = "") -> Mapping[str, object]:
+        done = self(*arguments, "--output", "json", stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        parsed: Mapping[str, object] = json.loads(done.stdout)
+        return parsed
+
+
+@pytest.fixture
+def cli(tmp_path: Path, own_url: str) -> Cli:
+    return Cli(tmp_path, own_url)
+
+
+def test_an_administrator_is_made_listed_and_shown(cli: Cli) -> None:
+    made = cli.json(
+        *("admin", "create", "--username", "root", "--email", "root@example.com"),
+        "--password-stdin",
+        stdin=PASSWORD + "\n",
+    )
+    assert made["roles"] == ["admin", "user"]
+    assert made["email_verified"] is True
+    assert cli.json("users", "show", "ROOT@example.com")["id"] == made["id"]
+    listed = cli("users", "list")
+    assert listed.returncode == 0
+    assert "root@example.com" in listed.stdout
+
+
+def test_refusals_are_one_line_with_the_code_and_exit_with_1(cli: Cli) -> None:
+    arguments = ("admin", "create", "--username", "x", "--email", "nowhere", "--password-stdin")
+    refused = cli(*arguments, stdin="password1\n")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    line = refused.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("gatepost: validation_failed: ")
+    assert "nowhere" not in line
+    assert "password1" not in line
+    missing = cli("users", "show", "nobody")
+    assert (missing.returncode, missing.stderr[:21]) == (1, "gatepost: not_found: ")
+
+
+def test_wrong_usage_exits_with_2(cli: Cli) -> None:
+    assert cli("users", "list", "--limit", "0").returncode == 2
+    assert cli("no-such-command").returncode == 2
+    assert cli("admin", "create", "--username", "x", "--email", "x@example.com").returncode == 2
+
+
+def test_migrate_brings_an_empty_database_up_and_check_tells(
+    tmp_path: Path, empty_url: str
+) -> None:
+    cli = Cli(tmp_path, empty_url)
+    behind = cli("migrate", "check")
+    assert (behind.returncode, behind.stdout.strip()) == (1, "behind")
+    assert cli("migrate", "up").returncode == 0
+    assert cli.json("migrate", "check") == {"schema": "current"}
+    assert cli("migrate", "up").returncode == 0
+
+
+def test_re_20_config_check_tells_everything_that_is_wrong(cli: Cli) -> None:
+    assert cli("config", "check").returncode == 0
+    refused = cli(
+        "config", "check", GATEPOST_ENVIRONMENT="production", GATEPOST_TYPO="1"
+    ).stderr.splitlines()
+    assert [line.split(": ")[2] for line in refused] == [
+        "GATEPOST_TYPO",
+        "GATEPOST_SECRETS__KEYS",
+        "GATEPOST_PUBLIC_URL",
+        "GATEPOST_PASSWORD__MEMORY_KIB",
+    ]
+
+
+def test_config_show_never_prints_a_secret(cli: Cli) -> None:
+    shown = cli("config", "show", DATABASE_URL="postgresql://u:hunter22@db.example.com/x")
+    assert shown.returncode == 0
+    assert "hunter22" not in shown.stdout
+    assert "DATABASE_URL  (secret)" in shown.stdout
+
+
+def test_openapi_needs_no_database(cli: Cli) -> None:
+    printed = cli("openapi", DATABASE_URL="postgresql://nowhere.invalid/x")
+    assert printed.returncode == 0
+    assert "/v1/sessions/refresh" in json.loads(printed.stdout)["paths"]
+
+
+def test_a_database_that_is_down_is_said_in_one_line(cli: Cli) -> None:
+    refused = cli("users", "list", DATABASE_URL="postgresql://127.0.0.1:9/x")
+    assert (refused.returncode, refused.stderr[:23]) == (1, "gatepost: unavailable: ")
