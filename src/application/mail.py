@@ -14,6 +14,9 @@ _PAGES = {
     MailTemplate.WELCOME: "verify-email",
     MailTemplate.VERIFY_EMAIL: "verify-email",
     MailTemplate.RESET_PASSWORD: "reset-password",
+    MailTemplate.SET_PASSWORD: "reset-password",
+    MailTemplate.CONFIRM_EMAIL: "confirm-email",
+    MailTemplate.EMAIL_CHANGE_REQUESTED: "undo-email",
 }
 # A notice without a link is still worth sending after an outage of the mail server.
 _NOTICE_LIFETIME = timedelta(days=3)

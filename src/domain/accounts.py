@@ -78,6 +78,8 @@ class Account:
     `is_placeholder`: the address asked for belongs to somebody else, so that this row only keeps
     the username, exactly as a real registration would (or a second try with it would tell).
     `expires_at`: registered itself and proved no address yet; gone then.
+    `password_expires_at`: an administrator chose the password; it opens no session, and until
+    then it can only be exchanged for one of the owner's own.
     """
 
     id: AccountId
@@ -94,6 +96,7 @@ class Account:
     updated_at: datetime
     expires_at: datetime | None = None
     notified_at: datetime | None = None
+    password_expires_at: datetime | None = None
 
     def is_usable(self, now: datetime) -> bool:
         return self.status is AccountStatus.ACTIVE and not self.has_expired(now)
@@ -120,6 +123,7 @@ class Account:
 
     def set_password(self, password_hash: str, now: datetime) -> None:
         self.password_hash = password_hash
+        self.password_expires_at = None
         self.updated_at = now
 
     def recover(self, password_hash: str, now: datetime) -> None:

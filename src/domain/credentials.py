@@ -77,11 +77,21 @@ class Purpose(StrEnum):
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105
+    SET_PASSWORD = "set_password"  # noqa: S105
+    CHANGE_PASSWORD = "change_password"  # noqa: S105
+    CHANGE_EMAIL = "change_email"
+    UNDO_EMAIL = "undo_email"
 
 
 LIFETIMES = {
     Purpose.VERIFY_EMAIL: timedelta(hours=24),
     Purpose.RESET_PASSWORD: timedelta(minutes=30),
+    # An administrator made the account: the owner chooses his first password.
+    Purpose.SET_PASSWORD: timedelta(hours=24),
+    # Answered to a right initial password, never mailed; it proves no mailbox.
+    Purpose.CHANGE_PASSWORD: timedelta(minutes=10),
+    Purpose.CHANGE_EMAIL: timedelta(hours=24),
+    Purpose.UNDO_EMAIL: timedelta(days=3),
 }
 
 

@@ -161,3 +161,74 @@ class OriginNotAllowed(GatepostError):
     kind = Kind.FORBIDDEN
     code = "origin_not_allowed"
     title = "This origin may not make this call."
+
+
+class PermissionDenied(GatepostError):
+    """The other account, or what should be granted, holds a scope that the caller lacks."""
+
+    kind = Kind.FORBIDDEN
+    code = "permission_denied"
+    title = "You may not do this to this account."
+
+
+class PasswordChangeRequired(GatepostError):
+    """The right initial password: it opens no session, but can be changed with this token."""
+
+    kind = Kind.FORBIDDEN
+    code = "password_change_required"
+    title = "Choose a password of your own first."
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self.password_change_token = token
+
+    def __repr__(self) -> str:
+        return "PasswordChangeRequired()"
+
+
+class LastAdmin(GatepostError):
+    """Someone must be able to let others in again: the last active administrator stays."""
+
+    kind = Kind.CONFLICT
+    code = "last_admin"
+    title = "This is the last active administrator."
+
+
+class RoleInUse(GatepostError):
+    kind = Kind.CONFLICT
+    code = "role_in_use"
+    title = "Accounts hold this role."
+
+
+class RoleBuiltIn(GatepostError):
+    kind = Kind.CONFLICT
+    code = "role_built_in"
+    title = "This role is built in."
+
+
+class VersionConflict(GatepostError):
+    kind = Kind.STALE
+    code = "version_conflict"
+    title = "It was changed since you read it."
+
+
+class IdempotencyKeyReused(GatepostError):
+    kind = Kind.INVALID
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key came with another request before."
+
+
+class IdempotencyKeyInUse(GatepostError):
+    kind = Kind.CONFLICT
+    code = "idempotency_key_in_use"
+    title = "A request with this Idempotency-Key is still running."
+
+
+class RateLimited(GatepostError):
+    kind = Kind.THROTTLED
+    code = "rate_limited"
+    title = "Too many requests. Try again later."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after

@@ -28,6 +28,10 @@ class EndReason(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     PASSWORD_RESET = "password_reset"  # noqa: S105
     ADDRESS_PROVEN = "address_proven"
+    ENDED_BY_ADMINISTRATOR = "ended_by_administrator"
+    SUSPENDED = "suspended"
+    EMAIL_CHANGED = "email_changed"
+    REVOKED = "revoked"
     LATE_PARENT = "late_parent"
     STALE = "stale"
     AHEAD = "ahead"

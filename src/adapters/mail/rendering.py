@@ -24,6 +24,9 @@ _WITH_LINK = {
     MailTemplate.WELCOME: Purpose.VERIFY_EMAIL,
     MailTemplate.VERIFY_EMAIL: Purpose.VERIFY_EMAIL,
     MailTemplate.RESET_PASSWORD: Purpose.RESET_PASSWORD,
+    MailTemplate.SET_PASSWORD: Purpose.SET_PASSWORD,
+    MailTemplate.CONFIRM_EMAIL: Purpose.CHANGE_EMAIL,
+    MailTemplate.EMAIL_CHANGE_REQUESTED: Purpose.UNDO_EMAIL,
 }
 
 

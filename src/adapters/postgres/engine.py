@@ -6,11 +6,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from .failures import outages_as_unavailable
+from .failures import is_in_doubt, outages_as_unavailable
 
 CONNECT_TIMEOUT = 2.0
 CHECKOUT_TIMEOUT = 2.0
@@ -81,6 +82,7 @@ def create_engine(url: str, *, pool_size: int = 8, max_overflow: int = 0) -> Asy
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _cut_off)
     return engine
 
 
@@ -92,6 +94,23 @@ def _refuse_closed(connection: object, entry: ConnectionPoolEntry, proxy: object
     driver: asyncpg.Connection | None = entry.driver_connection
     if driver is None or driver.is_closed():
         raise DisconnectionError("closed by the server")
+
+
+def _cut_off(context: ExceptionContext) -> None:
+    """Cut a connection that may be out of step; taking leave of a silent server takes seconds."""
+    connection = context.connection
+    if connection is None or connection.invalidated or not _is_unanswered(context):
+        return
+    driver: asyncpg.Connection | None = connection.connection.driver_connection
+    if driver is not None:
+        driver.terminate()
+
+
+def _is_unanswered(context: ExceptionContext) -> bool:
+    """Tell whether a call ended, or was given up, without a word from the server."""
+    error = context.original_exception
+    cause = getattr(error, "driver_exception", error)
+    return not isinstance(cause, (asyncpg.PostgresError, ValueError))
 
 
 async def _keep_state(connection: asyncpg.Connection) -> None:
@@ -128,4 +147,9 @@ class ReadPool:
             raise RuntimeError("The pool is not open.")
         with outages_as_unavailable():
             async with self._pool.acquire(timeout=CHECKOUT_TIMEOUT) as connection:
-                return await connection.fetchrow(sql, *arguments)
+                try:
+                    return await connection.fetchrow(sql, *arguments)
+                except Exception as error:
+                    if is_in_doubt(error):
+                        connection.terminate()
+                    raise

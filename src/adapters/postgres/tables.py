@@ -102,6 +102,7 @@ accounts = Table(
     Column("updated_at", MOMENT, nullable=False),
     Column("expires_at", MOMENT),
     Column("notified_at", MOMENT),
+    Column("password_expires_at", MOMENT),
     UniqueConstraint("username_key"),
     one_of("status", AccountStatus),
     Index(

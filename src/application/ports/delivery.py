@@ -35,6 +35,12 @@ class MailTemplate(StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105
     REGISTRATION_ATTEMPT = "registration_attempt"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    SET_PASSWORD = "set_password"  # noqa: S105
+    CONFIRM_EMAIL = "confirm_email"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
+    ACCOUNT_DELETED = "account_deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class SealPurpose(StrEnum):
 
     SIGNING_KEY = "signing key"
     JOB = "job"
+    CURSOR = "cursor"
 
 
 class Cipher(Protocol):

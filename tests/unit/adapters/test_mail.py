@@ -18,7 +18,14 @@ from tests.contracts.security import ManualClock
 LINK = "https://app.example.com/verify-email#token=" + "Ab-_" * 10 + "xyz"
 MAIL_ID = UUID("01890000-0000-7000-8000-00000000000a")
 SENDER = "Gatepost <no-reply@id.example.com>"
-WITH_LINK = [MailTemplate.WELCOME, MailTemplate.VERIFY_EMAIL, MailTemplate.RESET_PASSWORD]
+WITH_LINK = [
+    MailTemplate.WELCOME,
+    MailTemplate.VERIFY_EMAIL,
+    MailTemplate.RESET_PASSWORD,
+    MailTemplate.SET_PASSWORD,
+    MailTemplate.CONFIRM_EMAIL,
+    MailTemplate.EMAIL_CHANGE_REQUESTED,
+]
 
 
 def a_mail(

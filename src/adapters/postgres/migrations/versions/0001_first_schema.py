@@ -49,6 +49,7 @@ def create_accounts() -> None:
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.Column("expires_at", MOMENT),
         sa.Column("notified_at", MOMENT),
+        sa.Column("password_expires_at", MOMENT),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("username_key"),
         sa.CheckConstraint("status IN ('active', 'suspended')", name="status"),
@@ -73,7 +74,11 @@ def create_one_time_tokens() -> None:
         sa.PrimaryKeyConstraint("digest"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
         sa.UniqueConstraint("account_id", "purpose"),
-        sa.CheckConstraint("purpose IN ('verify_email', 'reset_password')", name="purpose"),
+        sa.CheckConstraint(
+            "purpose IN ('verify_email', 'reset_password', 'set_password', 'change_password',"
+            " 'change_email', 'undo_email')",
+            name="purpose",
+        ),
     )
     create_index("ix_one_time_tokens_expires_at", "expires_at")
 
@@ -98,7 +103,8 @@ def create_sessions() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
         sa.CheckConstraint(
             "revoked_reason IN ('logged_out', 'ended_by_owner', 'password_changed',"
-            " 'password_reset', 'address_proven', 'late_parent', 'stale', 'ahead')",
+            " 'password_reset', 'address_proven', 'ended_by_administrator', 'suspended',"
+            " 'email_changed', 'revoked', 'late_parent', 'stale', 'ahead')",
             name="revoked_reason",
         ),
         sa.CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),

@@ -1,0 +1,19 @@
+"""Lists in pages: the body, and the Link header beside it (RFC 8288)."""
+
+from urllib.parse import urlencode
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .schemas import json_answer
+
+
+def paged(request: Request, public_url: str, body: BaseModel, next_cursor: str | None) -> Response:
+    """Answer a page; `body` has `items` and `next_cursor`."""
+    answer = json_answer(body)
+    if next_cursor is not None:
+        kept = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
+        query = urlencode([*kept, ("cursor", next_cursor)])
+        answer.headers["Link"] = f'<{public_url}{request.url.path}?{query}>; rel="next"'
+    return answer
