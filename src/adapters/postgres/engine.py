@@ -11,7 +11,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from .failures import is_in_doubt, outages_as_unavailable
+from .failures import outages_as_unavailable
 
 CONNECT_TIMEOUT = 2.0
 CHECKOUT_TIMEOUT = 2.0
@@ -149,7 +149,8 @@ class ReadPool:
             async with self._pool.acquire(timeout=CHECKOUT_TIMEOUT) as connection:
                 try:
                     return await connection.fetchrow(sql, *arguments)
-                except Exception as error:
-                    if is_in_doubt(error):
+                except BaseException as error:
+                    # In doubt, also when the caller gave up: releasing it would wait.
+                    if not isinstance(error, asyncpg.PostgresError):
                         connection.terminate()
                     raise

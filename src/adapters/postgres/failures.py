@@ -33,11 +33,6 @@ def _cause(error: BaseException) -> BaseException:
     return error.driver_exception if isinstance(error, DBAPIError) else error
 
 
-def is_in_doubt(error: BaseException) -> bool:
-    """Tell whether the connection may be out of step: the server did not answer the call."""
-    return isinstance(error, _FAILURES) and not isinstance(_cause(error), asyncpg.PostgresError)
-
-
 def violated(error: DBAPIError) -> str | None:
     """Return the name of the constraint that a statement would have broken."""
     return getattr(error.driver_exception, "constraint_name", None)

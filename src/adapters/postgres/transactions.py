@@ -10,7 +10,7 @@ from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
 from .credentials import PostgresOneTimeTokens
-from .failures import is_in_doubt, outages_as_unavailable
+from .failures import outages_as_unavailable
 from .jobs import PgQueuerJobs, refuse_renamed_queue
 from .keys import PostgresSigningKeys
 from .sessions import PostgresSessions
@@ -66,20 +66,4 @@ class PostgresUnitOfWork(UnitOfWork):
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable():
             async with self._engine.connect() as connection:
-                try:
-                    yield PostgresTransaction(connection)
-                except Exception as error:
-                    if is_in_doubt(error):
-                        await _terminate(connection)
-                    raise
-
-
-async def _terminate(connection: AsyncConnection) -> None:
-    """Cut a connection whose state is in doubt, so that the pool never lends it again."""
-    if connection.invalidated:
-        return
-    raw = await connection.get_raw_connection()
-    if raw.driver_connection is not None:
-        # Closing politely would wait for a server that may be silent.
-        raw.driver_connection.terminate()
-    await connection.invalidate()
+                yield PostgresTransaction(connection)
