@@ -8,7 +8,7 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate openapi test test-unit test-integration
+.PHONY: help setup run migrate openapi test test-unit test-integration test-timing
 .PHONY: check check-lint check-types check-imports check-locks lock clean
 
 help:  ## Print this list
@@ -46,6 +46,9 @@ test-unit: .venv/.dev  ## Run the unit tests: memory only, seconds (ARGS="-k ses
 
 test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL, container or embedded)
 	@exec .venv/bin/python -m pytest tests/integration $(ARGS)
+
+test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
+	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
 
 check: check-lint check-types check-imports check-locks  ## Lint, formatting, types, import contracts, locks
 	@echo "All checks passed."
