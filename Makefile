@@ -8,7 +8,7 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate openapi test test-unit test-integration test-timing
+.PHONY: help setup run migrate openapi test test-unit test-integration test-timing fuzz
 .PHONY: check check-lint check-types check-imports check-locks lock clean
 
 help:  ## Print this list
@@ -49,6 +49,9 @@ test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL,
 
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
+
+fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
+	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
 
 check: check-lint check-types check-imports check-locks  ## Lint, formatting, types, import contracts, locks
 	@echo "All checks passed."
