@@ -8,7 +8,7 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate openapi test test-unit test-integration test-timing fuzz
+.PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
 .PHONY: check check-lint check-types check-imports check-locks lock clean
 
 help:  ## Print this list
@@ -23,12 +23,9 @@ run: .venv/.run  ## Start the service with an embedded PostgreSQL, on 127.0.0.1:
 migrate: .venv/.run  ## Bring the schema of DATABASE_URL (or the embedded database) up to date
 	@exec .venv/bin/gatepost migrate up
 
-openapi: .venv/.run  ## Write docs/reference/openapi.json anew
-	@mkdir -p docs/reference
-	@.venv/bin/gatepost openapi > docs/reference/openapi.json.new || { \
-		rm -f docs/reference/openapi.json.new; \
-		echo "The description was not written; mend what is said above." >&2; exit 1; }
-	@mv docs/reference/openapi.json.new docs/reference/openapi.json
+reference: .venv/.dev  ## Write docs/reference anew from code and tests
+	@.venv/bin/python -m tests.reference || { \
+		echo "The reference was not written; mend what is said above." >&2; exit 1; }
 
 # --- Testing and checking ----------------------------------------------------
 
@@ -52,6 +49,9 @@ test-timing: .venv/.dev  ## Compare the times of answers about known and unknown
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
+
+test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
+	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
 
 check: check-lint check-types check-imports check-locks  ## Lint, formatting, types, import contracts, locks
 	@echo "All checks passed."

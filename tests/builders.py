@@ -12,6 +12,7 @@ from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.accounts import Account, AccountId, AccountStatus, Username
 from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.audit import AuditEntry, AuditType
+from gatepost.domain.clients import Client, ClientId, ClientSecret
 from gatepost.domain.credentials import OneTimeToken, Purpose
 from gatepost.domain.keys import KeyState, SigningKey
 from gatepost.domain.sessions import (
@@ -150,3 +151,17 @@ def an_entry(*, subject: UUID | None = None, reason: str | None = None) -> Audit
         subject=subject,
         reason=reason,
     )
+
+
+def a_client(*, scopes: tuple[str, ...] = ("users:read",)) -> Client:
+    return Client(
+        id=ClientId(new_id()),
+        name=f"client {next(_numbers)}",
+        scopes=scopes,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def a_client_secret(*, now: datetime = NOW) -> ClientSecret:
+    return ClientSecret.issue(new_id(), f"secret-{next(_numbers)}", now, None)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ..domain.accounts import AccountId
 from ..domain.errors import AccessTokenInvalid
 from ..domain.sessions import SessionId
 from ..domain.tokens import AccessClaims, TokenPolicy
@@ -28,7 +27,7 @@ def to_json(claims: AccessClaims) -> bytes:
         "iss": claims.issuer,
         "aud": claims.audience,
         "sub": str(claims.subject),
-        "sid": str(claims.session_id),
+        **({"sid": str(claims.session_id)} if claims.session_id else {}),
         "client_id": claims.client_id,
         "scope": claims.scope,
         "roles": list(claims.roles),
@@ -52,8 +51,8 @@ def from_json(data: bytes, policy: TokenPolicy) -> Dated:
     claims = AccessClaims(
         issuer=policy.issuer,
         audience=policy.audience,
-        subject=AccountId(_uuid(members, "sub")),
-        session_id=SessionId(_uuid(members, "sid")),
+        subject=_uuid(members, "sub"),
+        session_id=_session(members),
         client_id=_text(members, "client_id"),
         scope=_text(members, "scope"),
         roles=_roles(members.get("roles")),
@@ -107,6 +106,13 @@ def _uuid(members: Mapping[str, object], name: str) -> UUID:
     if str(value) != text:
         raise AccessTokenInvalid
     return value
+
+
+def _session(members: Mapping[str, object]) -> SessionId | None:
+    """Read `sid`, which only a machine client's token lacks: there the client is the subject."""
+    if "sid" not in members and members.get("client_id") == members.get("sub"):
+        return None
+    return SessionId(_uuid(members, "sid"))
 
 
 def _roles(value: object) -> tuple[str, ...]:

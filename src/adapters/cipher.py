@@ -1,6 +1,7 @@
 """Master keys, keys derived from them, and what is sealed at rest."""
 
 import base64
+import hmac
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from ..application.ports.limits import KeyHasher
 from ..application.ports.security import Cipher, SealBroken, SealPurpose
+from ..domain.limits import Rule
 
 KEY_ID_BYTES = 3
 _KEY_BYTES = 32
@@ -21,6 +24,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 _TO_STANDARD = str.maketrans("-_", "+/")
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
+_LIMITER_KEY_BYTES = 16
 
 
 class MasterKeysInvalid(ValueError):
@@ -122,3 +126,14 @@ class KeyringCipher(Cipher):
 
 def _bound_to(purpose: SealPurpose, key_id: bytes) -> bytes:
     return purpose.value.encode() + b"\0" + key_id
+
+
+class LimiterKeyHasher(KeyHasher):
+    """HMAC-SHA256 under a key derived from the first master key; a new one starts counts anew."""
+
+    def __init__(self, master_keys: MasterKeys) -> None:
+        self._key = master_keys.derive("gatepost limiter keys v1", 32)[0]
+
+    def __call__(self, rule: Rule, subject: str) -> bytes:
+        text = f"{rule}\0{subject}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, "sha256")[:_LIMITER_KEY_BYTES]

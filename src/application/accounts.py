@@ -1,12 +1,19 @@
 """Proof of the address, and the caller's own account."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from ..domain.accounts import Account, Username, parse_bio, parse_locale
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
-from ..domain.credentials import Purpose, digest, parse_existing
+from ..domain.credentials import (
+    TO_PROVE_ADDRESS,
+    OneTimeToken,
+    Purpose,
+    digest,
+    parse_existing,
+)
 from ..domain.errors import (
     AccessTokenInvalid,
     FieldError,
@@ -17,11 +24,13 @@ from ..domain.errors import (
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
 from .audit import Auditor
+from .email_changes import RequestEmailChange, UndoEmailChange
+from .erasure import DeleteOwnAccount
 from .jobs import RequestByEmail, unseal
 from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher
-from .ports.storage import UnitOfWork
+from .ports.storage import Transaction, UnitOfWork
 from .registration import Register, collect, lock_owner
 
 
@@ -32,6 +41,11 @@ class Unset(Enum):
 
 
 UNSET = Unset.UNSET
+
+_PROOFS = {
+    Purpose.VERIFY_EMAIL: AuditType.EMAIL_VERIFIED,
+    Purpose.CHANGE_EMAIL: AuditType.EMAIL_CHANGED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,50 +79,73 @@ class VerifyEmail:
 
     The password shows that who clicks is who registered: a victim whose address was registered
     by a stranger must not arm the stranger's password (pre-hijacking). A wrong one leaves the
-    token good. Sessions older than the proof end.
+    token good. Sessions older than the proof end. A change of address happens here too; then
+    sessions go on, and the former address is told.
 
-    Raises TokenInvalid, WrongPassword, Overloaded, ValidationFailed.
+    Raises TokenInvalid, WrongPassword, Overloaded, ValidationFailed, EmailTaken.
     """
 
     uow: UnitOfWork
     hasher: PasswordHasher
+    postbox: Postbox
     auditor: Auditor
     now: Clock
 
     async def __call__(self, *, token: str, password: str, client: ClientContext) -> Account:
         password, key = parse_existing(password), digest(token)
-        account = await self._owner(key)
-        if not await self.hasher.verify(password, account.password_hash):
-            type_ = AuditType.EMAIL_VERIFIED
+        account, purpose = await self._owner(key)
+        right = await self.hasher.verify(password, account.password_hash)
+        if not right or account.has_password_expired(self.now()):
+            type_ = _PROOFS[purpose]
             await self.auditor.refused(type_, client, subject=account.id, failure="wrong_password")
             raise WrongPassword
         return await self._prove(key, account, client)
 
-    async def _owner(self, key: bytes) -> Account:
+    async def _owner(self, key: bytes) -> tuple[Account, Purpose]:
         now = self.now()
         async with self.uow() as tx:
-            found = await tx.tokens.find(key, Purpose.VERIFY_EMAIL, now)
+            found = await tx.tokens.find(key, TO_PROVE_ADDRESS, now)
             account = await tx.accounts.get(found.account_id) if found else None
-        if account is None or account.has_expired(now):
+        if found is None or account is None or account.has_expired(now):
             raise TokenInvalid
-        return account
+        return account, found.purpose
 
     async def _prove(self, key: bytes, seen: Account, client: ClientContext) -> Account:
         now = self.now()
         async with self.uow() as tx:
             account = await tx.accounts.get(seen.id, lock=True)
-            token = await tx.tokens.consume(key, Purpose.VERIFY_EMAIL, now)
+            token = await tx.tokens.consume(key, TO_PROVE_ADDRESS, now)
             if account is None or token is None or token.email != account.email.key:
                 raise TokenInvalid
             if account.password_hash != seen.password_hash:
                 raise TokenInvalid
-            account.prove_address(now)
-            await tx.accounts.save(account)
-            await tx.sessions.end_all(account.id, EndReason.ADDRESS_PROVEN, now)
-            type_ = AuditType.EMAIL_VERIFIED
-            await self.auditor.note(tx, type_, now, client, actor=account.id, subject=account.id)
+            await self._apply(tx, account, token, now)
+            type_, own = _PROOFS[token.purpose], account.id
+            await self.auditor.note(tx, type_, now, client, actor=own, subject=own)
             await tx.commit()
         return account
+
+    async def _apply(
+        self, tx: Transaction, account: Account, token: OneTimeToken, now: datetime
+    ) -> None:
+        if token.purpose is Purpose.CHANGE_EMAIL:
+            await self._change(tx, account, EmailAddress(token.new_email or ""), now)
+            return
+        account.prove_address(now)
+        await tx.accounts.save(account)
+        await tx.sessions.end_all(account.id, EndReason.ADDRESS_PROVEN, now)
+
+    async def _change(
+        self, tx: Transaction, account: Account, email: EmailAddress, now: datetime
+    ) -> None:
+        """Move to the new address; of all tokens only those that undo it stay good."""
+        if not account.is_usable(now):
+            raise TokenInvalid
+        former = account.email
+        account.change_address(email, now)
+        await tx.accounts.save(account)
+        await tx.tokens.drop_all(account.id, keep_undo_until=now)
+        await self.postbox.notify(tx, account, MailTemplate.EMAIL_CHANGED, now, to=former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +181,7 @@ class ChangeAccount:
         now = self.now()
         async with self.uow() as tx:
             account = await tx.accounts.get(actor.own_account.id, lock=True)
-            if account is None:
+            if account is None or not account.is_usable(now):
                 raise AccessTokenInvalid
             self._apply(account, username, bio, locale)
             account.updated_at = now
@@ -184,3 +221,6 @@ class Accounts:
     verify_email: VerifyEmail
     read: ReadAccount
     change: ChangeAccount
+    request_email_change: RequestEmailChange
+    undo_email_change: UndoEmailChange
+    delete: DeleteOwnAccount

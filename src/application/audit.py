@@ -41,6 +41,7 @@ class Auditor:
                 actor=actor,
                 subject=subject,
                 session_id=session_id,
+                client_id=client.client_id,
                 ip=client.ip,
                 user_agent=client.user_agent,
                 request_id=client.request_id,

@@ -6,8 +6,21 @@ from datetime import datetime
 from ..domain.accounts import Account
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
-from ..domain.credentials import PasswordPolicy, Purpose, digest, parse_existing
-from ..domain.errors import AccessTokenInvalid, TokenInvalid, WrongPassword
+from ..domain.credentials import (
+    TO_SET_PASSWORD,
+    OneTimeToken,
+    PasswordPolicy,
+    Purpose,
+    digest,
+    parse_existing,
+)
+from ..domain.errors import (
+    AccessTokenInvalid,
+    FieldError,
+    TokenInvalid,
+    ValidationFailed,
+    WrongPassword,
+)
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, SessionId
 from .audit import Auditor
@@ -16,6 +29,7 @@ from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher
 from .ports.storage import Transaction, UnitOfWork
+from .reauthentication import Reauthenticate
 from .registration import lock_owner
 
 
@@ -47,16 +61,20 @@ class MailReset:
 async def replace_password(
     tx: Transaction, account: Account, reason: EndReason, now: datetime, keep: SessionId | None
 ) -> None:
-    """Save an account with its new password; every older token and session but `keep` ends."""
+    """Save an account with its new password; every session but `keep` and every token ends.
+
+    Links that undo a change of address stay: who stole an account changes the password too.
+    """
     await tx.accounts.save(account)
-    await tx.tokens.drop_all(account.id)
+    await tx.tokens.drop_all(account.id, keep_undo_until=now)
     await tx.sessions.end_all(account.id, reason, now, keep=keep)
 
 
 @dataclass(frozen=True, slots=True)
 class ResetPassword:
-    """Set a new password with a mailed token, end every session, and tell the owner.
+    """Set a new password with a one-time token, end every session, and tell the owner.
 
+    A mailed token proves the mailbox too; one that was answered to an initial password does not.
     Raises TokenInvalid, Overloaded, or ValidationFailed, which leaves the token good.
     """
 
@@ -72,24 +90,41 @@ class ResetPassword:
         account = await self._owner(key)
         own = (account.username.value, account.email.value, account.email.local_part)
         normal = self.passwords.parse_new(new_password, own=own, field="new_password")
+        await self._refuse_initial(account, normal)
         password_hash = await self.hasher.hash(normal)
         now = self.now()
         async with self.uow() as tx:
             current = await tx.accounts.get(account.id, lock=True)
-            spent = await tx.tokens.consume(key, Purpose.RESET_PASSWORD, now)
+            spent = await tx.tokens.consume(key, TO_SET_PASSWORD, now)
             if current is None or spent is None or spent.email != current.email.key:
                 raise TokenInvalid
-            current.recover(password_hash, now)
-            await replace_password(tx, current, EndReason.PASSWORD_RESET, now, None)
+            type_, why = self._set(current, spent, password_hash, now)
+            await replace_password(tx, current, why, now, None)
             await self.postbox.notify(tx, current, MailTemplate.PASSWORD_CHANGED, now)
-            type_ = AuditType.PASSWORD_RESET
             await self.auditor.note(tx, type_, now, client, actor=current.id, subject=current.id)
             await tx.commit()
+
+    async def _refuse_initial(self, account: Account, password: str) -> None:
+        """Refuse the password that an administrator knows (OWASP ASVS 6.4.1)."""
+        if account.password_expires_at is None:
+            return
+        if await self.hasher.verify(password, account.password_hash):
+            message = "Not the one that was chosen for you."
+            raise ValidationFailed(FieldError("new_password", "too_obvious", message))
+
+    def _set(
+        self, account: Account, spent: OneTimeToken, password_hash: str, now: datetime
+    ) -> tuple[AuditType, EndReason]:
+        if spent.purpose is Purpose.CHANGE_PASSWORD:
+            account.set_password(password_hash, now)
+            return AuditType.PASSWORD_CHANGED, EndReason.PASSWORD_CHANGED
+        account.recover(password_hash, now)
+        return AuditType.PASSWORD_RESET, EndReason.PASSWORD_RESET
 
     async def _owner(self, key: bytes) -> Account:
         now = self.now()
         async with self.uow() as tx:
-            found = await tx.tokens.find(key, Purpose.RESET_PASSWORD, now)
+            found = await tx.tokens.find(key, TO_SET_PASSWORD, now)
             account = await tx.accounts.get(found.account_id) if found else None
         if account is None or account.has_expired(now):
             raise TokenInvalid
@@ -105,6 +140,7 @@ class ChangePassword:
 
     uow: UnitOfWork
     hasher: PasswordHasher
+    reauthenticate: Reauthenticate
     postbox: Postbox
     auditor: Auditor
     now: Clock
@@ -123,17 +159,12 @@ class ChangePassword:
         current_password = parse_existing(current_password, "current_password")
         own = (account.username.value, account.email.value, account.email.local_part)
         normal = self.passwords.parse_new(new_password, own=own, field="new_password")
-        if not await self.hasher.verify(current_password, account.password_hash):
-            type_ = AuditType.PASSWORD_CHANGED
-            await self.auditor.refused(
-                type_,
-                client,
-                actor=account.id,
-                subject=account.id,
-                session_id=actor.session_id,
-                failure="wrong_password",
-            )
-            raise WrongPassword
+        await self.reauthenticate(
+            actor=actor,
+            password=current_password,
+            purpose=AuditType.PASSWORD_CHANGED,
+            client=client,
+        )
         await self._replace(actor, await self.hasher.hash(normal), client)
 
     async def _replace(self, actor: Principal, password_hash: str, client: ClientContext) -> None:

@@ -13,27 +13,63 @@ from .accounts import (
     ResendVerification,
     VerifyEmail,
 )
-from .administration import Administration, CreateAdministrator, ListAccounts, ShowAccount
+from .administration import (
+    Administration,
+    CreateAccount,
+    CreateAdministrator,
+    ListAccounts,
+    ShowAccount,
+)
 from .audit import Auditor
+from .clients import (
+    AddSecret,
+    ChangeClient,
+    Clients,
+    CreateClient,
+    DeleteClient,
+    DeleteSecret,
+    Editor,
+    ListClients,
+    ShowClient,
+)
 from .credentials import ChangePassword, Credentials, MailReset, ResetPassword
+from .email_changes import MailNewAddress, RequestEmailChange, UndoEmailChange
+from .erasure import DeleteOwnAccount
+from .idempotency import Idempotency
+from .initial_passwords import DemandChange
 from .jobs import Jobs, PurgeExpired, RequestByEmail
 from .keys import Keys, LoadKeys
 from .mail import MailPolicy, Postbox, SendMail
+from .oauth import AuthenticateClient, GrantToClient, Introspect, OAuth, Revoke
+from .paging import Cursors
 from .ports import Ports
 from .ports.delivery import JobName
 from .ports.storage import HealthCheck
+from .reauthentication import Reauthenticate
 from .registration import NotifyOwner, Register
+from .roles import DeleteRole, ListRoles, PutRole, RoleKeeper, Roles
 from .sessions import (
-    Authenticate,
     EndOtherSessions,
     EndSession,
-    Issuer,
     ListSessions,
     LogIn,
     LogOut,
     Refresh,
     Sessions,
 )
+from .supervision import (
+    AmendAccount,
+    DeleteAccount,
+    EndSessionsOf,
+    ListSessionsOf,
+    Reactivate,
+    SendReset,
+    SetRoles,
+    Supervisor,
+    Suspend,
+)
+from .tokens import Authenticate, Issuer
+from .trail import ReadAudit
 
 _LOCAL = "http://127.0.0.1:8000"
 
@@ -58,8 +94,13 @@ class Gatepost:
     accounts: Accounts
     credentials: Credentials
     sessions: Sessions
+    oauth: OAuth
+    clients: Clients
     keys: Keys
     administration: Administration
+    roles: Roles
+    audit: ReadAudit
+    idempotency: Idempotency
     jobs: Jobs
     purge: PurgeExpired
     database: HealthCheck
@@ -76,12 +117,13 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
         accounts=_accounts(p, policies, auditor, postbox),
         credentials=_credentials(p, policies, auditor, postbox),
         sessions=_sessions(p, policies, auditor),
+        oauth=_oauth(p, policies, auditor),
+        clients=_clients(p, auditor),
         keys=Keys(LoadKeys(p.uow, p.cipher, p.access_tokens, auditor, p.now), p.access_tokens),
-        administration=Administration(
-            CreateAdministrator(p.uow, p.hasher, p.secrets, auditor, p.now, policies.passwords),
-            ListAccounts(p.uow),
-            ShowAccount(p.uow),
-        ),
+        administration=_administration(p, policies, auditor, postbox),
+        roles=_roles(p, auditor),
+        audit=ReadAudit(p.uow, Cursors(p.cipher)),
+        idempotency=Idempotency(p.cipher, p.now),
         jobs=_jobs(p, policies, auditor, postbox, purge),
         purge=purge,
         database=p.database,
@@ -105,9 +147,14 @@ def _accounts(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox) 
         request_verification=RequestByEmail(
             p.uow, p.secrets, p.cipher, JobName.RESEND_VERIFICATION
         ),
-        verify_email=VerifyEmail(p.uow, p.hasher, auditor, p.now),
+        verify_email=VerifyEmail(p.uow, p.hasher, postbox, auditor, p.now),
         read=ReadAccount(),
         change=ChangeAccount(p.uow, auditor, p.now),
+        request_email_change=RequestEmailChange(
+            p.uow, Reauthenticate(p.hasher, auditor), postbox, auditor, p.now
+        ),
+        undo_email_change=UndoEmailChange(p.uow, postbox, auditor, p.now),
+        delete=DeleteOwnAccount(p.uow, Reauthenticate(p.hasher, auditor), postbox, auditor, p.now),
     )
 
 
@@ -116,7 +163,13 @@ def _credentials(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbo
         request_reset=RequestByEmail(p.uow, p.secrets, p.cipher, JobName.REQUEST_RESET),
         reset=ResetPassword(p.uow, p.hasher, postbox, auditor, p.now, policies.passwords),
         change_password=ChangePassword(
-            p.uow, p.hasher, postbox, auditor, p.now, policies.passwords
+            p.uow,
+            p.hasher,
+            Reauthenticate(p.hasher, auditor),
+            postbox,
+            auditor,
+            p.now,
+            policies.passwords,
         ),
     )
 
@@ -130,6 +183,7 @@ def _sessions(p: Ports, policies: Policies, auditor: Auditor) -> Sessions:
             p.secrets,
             p.refresh_tokens,
             issuer,
+            DemandChange(p.uow, p.secrets, auditor, p.now),
             auditor,
             p.now,
             policies.accounts,
@@ -144,12 +198,67 @@ def _sessions(p: Ports, policies: Policies, auditor: Auditor) -> Sessions:
     )
 
 
+def _oauth(p: Ports, policies: Policies, auditor: Auditor) -> OAuth:
+    issuer = Issuer(p.access_tokens, p.secrets, policies.tokens)
+    authenticate = Authenticate(p.access_tokens, p.callers, p.now)
+    return OAuth(
+        authenticate_client=AuthenticateClient(p.uow, auditor, p.now),
+        grant_to_client=GrantToClient(issuer, p.now),
+        revoke=Revoke(p.uow, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
+        introspect=Introspect(p.uow, authenticate, p.refresh_tokens),
+    )
+
+
+def _clients(p: Ports, auditor: Auditor) -> Clients:
+    edit = Editor(p.uow, auditor, p.now)
+    return Clients(
+        list=ListClients(p.uow, Cursors(p.cipher)),
+        show=ShowClient(p.uow),
+        create=CreateClient(edit, p.secrets),
+        change=ChangeClient(edit),
+        delete=DeleteClient(edit),
+        add_secret=AddSecret(edit, p.secrets),
+        delete_secret=DeleteSecret(edit),
+    )
+
+
+def _administration(
+    p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox
+) -> Administration:
+    supervisor = Supervisor(p.uow, auditor, p.now)
+    return Administration(
+        create_administrator=CreateAdministrator(
+            p.uow, p.hasher, p.secrets, auditor, p.now, policies.passwords
+        ),
+        create=CreateAccount(
+            p.uow, p.hasher, p.secrets, postbox, auditor, p.now, policies.passwords
+        ),
+        list_accounts=ListAccounts(p.uow, Cursors(p.cipher)),
+        show=ShowAccount(p.uow),
+        amend=AmendAccount(supervisor, postbox),
+        suspend=Suspend(supervisor),
+        reactivate=Reactivate(supervisor),
+        delete=DeleteAccount(supervisor, postbox),
+        send_reset=SendReset(supervisor, postbox),
+        set_roles=SetRoles(supervisor),
+        list_sessions=ListSessionsOf(p.uow, p.now),
+        end_sessions=EndSessionsOf(supervisor),
+    )
+
+
+def _roles(p: Ports, auditor: Auditor) -> Roles:
+    keeper = RoleKeeper(p.uow, auditor, p.now)
+    return Roles(ListRoles(p.uow), PutRole(keeper), DeleteRole(keeper))
+
+
 def _jobs(
     p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox, purge: PurgeExpired
 ) -> Jobs:
+    send_mail = SendMail(p.mailer, p.cipher, policies.mail, p.now)
     return Jobs(
         {
-            JobName.SEND_MAIL: SendMail(p.mailer, p.cipher, policies.mail, p.now),
+            JobName.SEND_MAIL: send_mail,
+            JobName.CONFIRM_NEW_ADDRESS: MailNewAddress(p.uow, p.cipher, send_mail, p.now),
             JobName.RESEND_VERIFICATION: ResendVerification(p.uow, p.cipher, postbox, p.now),
             JobName.REQUEST_RESET: MailReset(p.uow, p.cipher, postbox, auditor, p.now),
             JobName.NOTIFY_OWNER: NotifyOwner(p.uow, p.cipher, postbox, p.now, policies.accounts),

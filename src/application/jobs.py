@@ -68,7 +68,7 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: unproven registrations, one-time tokens, ended sessions."""
+    """Delete what has run out: registrations, one-time tokens, sessions, kept answers."""
 
     uow: UnitOfWork
     now: Clock
@@ -89,6 +89,7 @@ class PurgeExpired:
             await tx.accounts.remove_expired(now, _BATCH),
             await tx.tokens.remove_expired(now, _BATCH),
             await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
+            await tx.idempotency.remove_expired(now, _BATCH),
         )
 
 

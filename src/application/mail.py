@@ -1,10 +1,11 @@
 """Mail by job: written with the change, sealed until a worker sends it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..domain.accounts import Account
-from ..domain.credentials import LIFETIMES, OneTimeToken, Purpose
+from ..domain.addresses import EmailAddress
+from ..domain.credentials import OneTimeToken, Purpose
 from .jobs import sealed_job, unseal
 from .ports.delivery import Job, JobName, Mail, Mailer, MailTemplate
 from .ports.security import Cipher, Clock, Secrets
@@ -43,10 +44,17 @@ class Postbox:
     cipher: Cipher
 
     async def notify(
-        self, tx: Transaction, account: Account, template: MailTemplate, now: datetime
+        self,
+        tx: Transaction,
+        account: Account,
+        template: MailTemplate,
+        now: datetime,
+        *,
+        to: EmailAddress | None = None,
     ) -> None:
-        """Queue a mail without a link."""
-        await self._queue(tx, account, template, None, now + _NOTICE_LIFETIME)
+        """Queue a mail without a link, to the account's address or to one that it had."""
+        expires_at, to = now + _NOTICE_LIFETIME, to or account.email
+        await tx.jobs.enqueue(self._job(account, template, to, None, expires_at))
 
     async def send_token(
         self,
@@ -60,26 +68,55 @@ class Postbox:
         secret = self.secrets.new_token()
         token = OneTimeToken.issue(secret, purpose, account.id, account.email.key, now)
         await tx.tokens.add(token)
-        await self._queue(tx, account, template, secret, now + LIFETIMES[purpose])
+        job = self._job(account, template, account.email, secret, token.expires_at)
+        await tx.jobs.enqueue(job)
 
-    async def _queue(
+    async def ask_new_address(
+        self, tx: Transaction, account: Account, email: EmailAddress, now: datetime
+    ) -> None:
+        """Issue a token for a change of address, and queue its mail to the new one."""
+        secret = self.secrets.new_token()
+        token = _token_of_change(secret, Purpose.CHANGE_EMAIL, account, email, now)
+        await tx.tokens.add(token)
+        template = MailTemplate.CONFIRM_EMAIL
+        job = self._job(account, template, email, secret, token.expires_at)
+        await tx.jobs.enqueue(replace(job, name=JobName.CONFIRM_NEW_ADDRESS))
+
+    async def offer_undo(self, tx: Transaction, account: Account, now: datetime) -> None:
+        """Tell the present address of a change that was asked for, with a link that undoes it."""
+        secret = self.secrets.new_token()
+        token = _token_of_change(secret, Purpose.UNDO_EMAIL, account, account.email, now)
+        await tx.tokens.add(token)
+        template = MailTemplate.EMAIL_CHANGE_REQUESTED
+        job = self._job(account, template, account.email, secret, token.expires_at)
+        await tx.jobs.enqueue(job)
+
+    def _job(
         self,
-        tx: Transaction,
         account: Account,
         template: MailTemplate,
+        to: EmailAddress,
         token: str | None,
         expires_at: datetime,
-    ) -> None:
+    ) -> Job:
         values = {
             "template": template.value,
-            "to": account.email.value,
+            "to": to.value,
             "locale": account.locale,
             "username": account.username.value,
             "token": token,
             "expires_at": expires_at.isoformat(),
         }
         job = sealed_job(self.cipher, self.secrets.new_id(), JobName.SEND_MAIL, values)
-        await tx.jobs.enqueue(job)
+        return replace(job, account_id=account.id)
+
+
+def _token_of_change(
+    secret: str, purpose: Purpose, account: Account, sets: EmailAddress, now: datetime
+) -> OneTimeToken:
+    return OneTimeToken.issue(
+        secret, purpose, account.id, account.email.key, now, new_email=sets.value
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from ..domain.errors import (
     ValidationFailed,
 )
 from .audit import Auditor
+from .idempotency import UNKEYED, Once
 from .jobs import sealed_job, unseal
 from .mail import Postbox
 from .ports.delivery import Job, JobName, MailTemplate
@@ -34,7 +35,7 @@ from .ports.storage import Transaction, UnitOfWork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """The fields of a registration, each valid."""
+    """The fields of a registration, each valid; without a password it is empty."""
 
     username: Username
     email: EmailAddress
@@ -49,7 +50,7 @@ class Registration:
         *,
         username: str,
         email: str,
-        password: str,
+        password: str | None,
         bio: str | None,
         locale: str | None,
     ) -> "Registration":
@@ -61,13 +62,15 @@ class Registration:
             address = EmailAddress.parse(email)
         with collect(faults):
             own = (username, email, email.rpartition("@")[0])
-            password = policy.parse_new(password, own=own)
+            password = None if password is None else policy.parse_new(password, own=own)
         with collect(faults):
             bio = parse_bio(bio)
         with collect(faults):
             locale = parse_locale(locale or DEFAULT_LOCALE)
         ValidationFailed.raise_for(faults)
-        return cls(username=name, email=address, password=password, bio=bio, locale=locale or "")
+        return cls(
+            username=name, email=address, password=password or "", bio=bio, locale=locale or ""
+        )
 
 
 async def lock_owner(tx: Transaction, email: EmailAddress) -> Account | None:
@@ -99,7 +102,7 @@ class Register:
     owner is told by mail. Returns None for that one neutral answer. Where addresses need no
     proof, hiding is impossible: then the account is returned, or EmailTaken raised.
 
-    Raises ValidationFailed, RegistrationClosed, UsernameTaken, Overloaded.
+    Raises ValidationFailed, RegistrationClosed, UsernameTaken, Overloaded, and what `once` does.
     """
 
     uow: UnitOfWork
@@ -121,6 +124,7 @@ class Register:
         bio: str | None = None,
         locale: str | None = None,
         client: ClientContext,
+        once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
         if not self.policy.registration_open:
             raise RegistrationClosed
@@ -132,41 +136,53 @@ class Register:
             bio=bio,
             locale=locale,
         )
-        holder = await self._holder(form.username)
+        holder = await self._holder(form.username, once)
         if holder is None:
             password_hash = await self.hasher.hash(form.password)
             try:
-                return await self._create(form, password_hash, client)
+                return await self._create(form, password_hash, client, once)
             except UsernameTaken:
                 # Somebody was faster, perhaps the same person's second click.
-                holder = await self._holder(form.username)
-        await self._correct_address(holder, form, client)
+                holder = await self._holder(form.username, once)
+        await self._correct_address(holder, form, client, once)
         return None
 
-    async def _holder(self, username: Username) -> Account | None:
+    async def _holder(self, username: Username, once: Once[Account | None]) -> Account | None:
         async with self.uow() as tx:
             holder = await tx.accounts.find_by_username(username)
+            # In this order: there may be a holder because of the request that this one repeats.
+            await once.find(tx)
         return None if holder is None or holder.has_expired(self.now()) else holder
 
     async def _create(
-        self, form: Registration, password_hash: str, client: ClientContext
+        self,
+        form: Registration,
+        password_hash: str,
+        client: ClientContext,
+        once: Once[Account | None],
     ) -> Account | None:
         now = self.now()
         account = self._account(form, password_hash, now)
+        told = None if self.policy.require_verified_email else account
         async with self.uow() as tx:
-            try:
-                await tx.accounts.add(account, now)
-            except EmailTaken:
-                if not self.policy.require_verified_email:
-                    raise
-                account.is_placeholder = True
-                await tx.accounts.add(account, now)
+            await once.claim(tx)
+            await self._add(tx, account, now)
             await self._tell(tx, account, now)
             type_ = AuditType.ACCOUNT_REGISTERED
             failure = EmailTaken.code if account.is_placeholder else None
             await self.auditor.note(tx, type_, now, client, subject=account.id, failure=failure)
+            await once.keep(tx, told, account.id)
             await tx.commit()
-        return None if self.policy.require_verified_email else account
+        return told
+
+    async def _add(self, tx: Transaction, account: Account, now: datetime) -> None:
+        try:
+            await tx.accounts.add(account, now)
+        except EmailTaken:
+            if not self.policy.require_verified_email:
+                raise
+            account.is_placeholder = True
+            await tx.accounts.add(account, now)
 
     def _account(self, form: Registration, password_hash: str, now: datetime) -> Account:
         must_prove = self.policy.require_verified_email
@@ -195,7 +211,11 @@ class Register:
             )
 
     async def _correct_address(
-        self, holder: Account | None, form: Registration, client: ClientContext
+        self,
+        holder: Account | None,
+        form: Registration,
+        client: ClientContext,
+        once: Once[Account | None],
     ) -> None:
         """Let who registered with a mistyped address try again with the same password.
 
@@ -212,11 +232,13 @@ class Register:
             raise UsernameTaken
         now = self.now()
         async with self.uow() as tx:
+            await once.claim(tx)
             account = await tx.accounts.get(holder.id, lock=True)
             if account is None or account.password_hash != known_hash or not account.expires_at:
                 raise UsernameTaken
-            if await self._try_again(tx, account, form.email, now, client):
-                await tx.commit()
+            await self._try_again(tx, account, form.email, now, client)
+            await once.keep(tx, None, account.id)
+            await tx.commit()
 
     def _is_replaceable(self, holder: Account) -> bool:
         return self.policy.require_verified_email and holder.expires_at is not None
@@ -228,18 +250,17 @@ class Register:
         email: EmailAddress,
         now: datetime,
         client: ClientContext,
-    ) -> bool:
-        """Correct the address, or with the same one mail again once an hour; tell if it did."""
+    ) -> None:
+        """Correct the address, or with the same one mail again once an hour."""
         corrected = account.email != email
         if not corrected and not account.may_be_told_again(now, self.policy):
-            return False
+            return
         await self._save_corrected(tx, account, email, now)
         await self._tell(tx, account, now)
         if corrected:
             type_ = AuditType.EMAIL_CORRECTED
             failure = EmailTaken.code if account.is_placeholder else None
             await self.auditor.note(tx, type_, now, client, subject=account.id, failure=failure)
-        return True
 
     async def _save_corrected(
         self, tx: Transaction, account: Account, email: EmailAddress, now: datetime

@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId, AccountPolicy, Username
@@ -12,7 +12,6 @@ from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import parse_existing
 from ..domain.errors import (
-    AccessTokenInvalid,
     EmailNotVerified,
     GatepostError,
     InvalidCredentials,
@@ -21,7 +20,7 @@ from ..domain.errors import (
     Overloaded,
     ValidationFailed,
 )
-from ..domain.roles import Principal, Scope, roles_held, scopes_of
+from ..domain.roles import Principal, Scope
 from ..domain.sessions import (
     EndReason,
     RefreshClaim,
@@ -30,56 +29,11 @@ from ..domain.sessions import (
     SessionPolicy,
     start_session,
 )
-from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy
 from .audit import Auditor
+from .initial_passwords import DemandChange
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
 from .ports.storage import CallerReader, Transaction, UnitOfWork
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedIn:
-    """What a client gets: both tokens and how long they live."""
-
-    session_id: SessionId
-    access_token: str = field(repr=False)
-    expires_in: timedelta
-    refresh_token: str = field(repr=False)
-    refresh_expires_in: timedelta
-    scope: str
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """Makes the access token of a session from what its account may do now."""
-
-    access_tokens: AccessTokens
-    secrets: Secrets
-    policy: TokenPolicy
-
-    def issue(
-        self, account: Account, session: Session, refresh_token: str, now: datetime
-    ) -> SignedIn:
-        scope = " ".join(scopes_of(account.roles))
-        claims = AccessClaims(
-            issuer=self.policy.issuer,
-            audience=self.policy.audience,
-            subject=account.id,
-            session_id=session.id,
-            client_id=FIRST_PARTY_CLIENT,
-            scope=scope,
-            roles=roles_held(account.roles),
-            token_id=self.secrets.new_id(),
-            issued_at=now,
-            expires_at=now + self.policy.access_ttl,
-        )
-        return SignedIn(
-            session_id=session.id,
-            access_token=self.access_tokens.sign(claims),
-            expires_in=self.policy.access_ttl,
-            refresh_token=refresh_token,
-            refresh_expires_in=session.idle_until - now,
-            scope=scope,
-        )
+from .tokens import Authenticate, Issuer, SignedIn, scopes_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +41,9 @@ class LogIn:
     """Start a session with a login (username or address) and a password.
 
     Unknown login, wrong password and suspended account are one InvalidCredentials, in the same
-    time; EmailNotVerified comes only after the right password. A refusal is audited, committed,
-    and then raised. Also raises Overloaded, ValidationFailed.
+    time; PasswordChangeRequired, then EmailNotVerified come only after the right password. A
+    refusal is audited, committed, and then raised. Also raises Overloaded, ValidationFailed,
+    InvalidScope.
     """
 
     uow: UnitOfWork
@@ -96,6 +51,7 @@ class LogIn:
     secrets: Secrets
     refresh_tokens: RefreshTokens
     issuer: Issuer
+    demand_change: DemandChange
     auditor: Auditor
     now: Clock
     accounts: AccountPolicy
@@ -107,13 +63,14 @@ class LogIn:
         login: str,
         password: str,
         device_name: str | None = None,
+        scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
         password = parse_existing(password)
         while True:
             account = await self._checked(login, password, client)
             upgraded = await self._upgraded_hash(account, password)
-            if signed_in := await self._start(account, upgraded, device_name, client):
+            if signed_in := await self._start(account, upgraded, device_name, scope, client):
                 return signed_in
             # Somebody changed the password since, or only upgraded its hash: look again.
 
@@ -121,6 +78,8 @@ class LogIn:
         """Return the account that may sign in, or audit the refusal and raise it."""
         candidates = await self._candidates(login)
         account = await self._verified(candidates, password)
+        if account and account.password_expires_at:
+            await self.demand_change(account, client)
         if account and not self._must_prove(account):
             return account
         refusal: GatepostError = EmailNotVerified() if account else InvalidCredentials()
@@ -158,9 +117,13 @@ class LogIn:
         for account in candidates:
             right = await self.hasher.verify(password, account.password_hash if account else None)
             # Not usable: go on to the end, in the time of a wrong password.
-            if right and account is not None and account.is_usable(self.now()):
+            if right and account is not None and self._opens(account):
                 return account
         return None
+
+    def _opens(self, account: Account) -> bool:
+        now = self.now()
+        return account.is_usable(now) and not account.has_password_expired(now)
 
     def _must_prove(self, account: Account) -> bool:
         asked = self.accounts.require_verified_email or account.is_placeholder
@@ -178,6 +141,7 @@ class LogIn:
         seen: Account,
         upgraded: str | None,
         device_name: str | None,
+        scope: str | None,
         client: ClientContext,
     ) -> SignedIn | None:
         """Start the session; None when the account is not any more as it was checked."""
@@ -203,9 +167,10 @@ class LogIn:
             await self.auditor.note(
                 tx, type_, now, client, actor=owner, subject=owner, session_id=session.id
             )
+            scopes = await scopes_held(tx, account, scope)
             await tx.commit()
         token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
-        return self.issuer.issue(account, session, token, now)
+        return self.issuer.issue(account, session, token, now, scopes)
 
     def _is_unchanged(self, account: Account, seen: Account) -> bool:
         same_password = account.password_hash == seen.password_hash
@@ -217,7 +182,8 @@ class Refresh:
     """Exchange a refresh token for its successor (RFC 9700 section 4.14.2).
 
     The direct predecessor gets the same successor within the grace; any other replay ends the
-    session, is audited and committed, and only then refused. Raises InvalidGrant.
+    session, is audited and committed, and only then refused. `scope` narrows the access token
+    alone. Raises InvalidGrant; InvalidScope, which leaves the token unspent.
     """
 
     uow: UnitOfWork
@@ -227,7 +193,9 @@ class Refresh:
     now: Clock
     policy: SessionPolicy
 
-    async def __call__(self, *, refresh_token: str, client: ClientContext) -> SignedIn:
+    async def __call__(
+        self, *, refresh_token: str, scope: str | None = None, client: ClientContext
+    ) -> SignedIn:
         claim = self.refresh_tokens.open(refresh_token)
         if claim is None:
             raise InvalidGrant
@@ -239,42 +207,25 @@ class Refresh:
                 raise InvalidGrant
             session, account = turned
             if session.revoked_reason is not None:
-                await self.auditor.note(
-                    tx,
-                    AuditType.REFRESH_REUSED,
-                    now,
-                    client,
-                    subject=account.id,
-                    session_id=session.id,
-                    failure=session.revoked_reason,
-                )
+                await self._note_reuse(tx, session, now, client)
+                await tx.commit()
+                raise InvalidGrant
+            scopes = await scopes_held(tx, account, scope)
             await tx.commit()
-        if session.revoked_reason is not None:
-            raise InvalidGrant
         successor = self.refresh_tokens.successor(refresh_token)
-        return self.issuer.issue(account, session, successor, now)
+        return self.issuer.issue(account, session, successor, now, scopes)
 
-
-@dataclass(frozen=True, slots=True)
-class Authenticate:
-    """Tell who an access token stands for, reading session and account; in one query.
-
-    Raises AccessTokenInvalid, also when the session ended or the account may not sign in.
-    """
-
-    access_tokens: AccessTokens
-    callers: CallerReader
-    now: Clock
-
-    async def __call__(self, *, access_token: str) -> Principal:
-        claims = self.access_tokens.verify(access_token)
-        account = await self.callers.find(claims.session_id, self.now())
-        if account is None or account.id != claims.subject:
-            raise AccessTokenInvalid
-        return Principal(
-            account=account,
-            session_id=claims.session_id,
-            scopes=frozenset(claims.scope.split()),
+    async def _note_reuse(
+        self, tx: Transaction, session: Session, now: datetime, client: ClientContext
+    ) -> None:
+        await self.auditor.note(
+            tx,
+            AuditType.REFRESH_REUSED,
+            now,
+            client,
+            subject=session.account_id,
+            session_id=session.id,
+            failure=session.revoked_reason,
         )
 
 
@@ -295,7 +246,8 @@ class LogOut:
 
     async def __call__(self, *, access_token: str, client: ClientContext) -> None:
         claims = self.access_tokens.verify(access_token, expired_too=True)
-        await self._end(claims.session_id, claims.subject, client)
+        if claims.session_id is not None:
+            await self._end(claims.session_id, AccountId(claims.subject), client)
 
     async def by_refresh_token(self, *, refresh_token: str, client: ClientContext) -> None:
         """Do the same with a refresh token; one that opens nothing has nothing left to end."""
@@ -309,11 +261,11 @@ class LogOut:
     ) -> None:
         now, why = self.now(), EndReason.LOGGED_OUT
         async with self.uow() as tx:
-            if await _end_one(tx, self.auditor, account_id, session_id, why, now, client):
+            if await end_one(tx, self.auditor, account_id, session_id, why, now, client):
                 await tx.commit()
 
 
-async def _end_one(
+async def end_one(
     tx: Transaction,
     auditor: Auditor,
     owner: AccountId,
@@ -358,7 +310,7 @@ class EndSession:
         owner, now = actor.own_account.id, self.now()
         ended, why = SessionId(session_id), EndReason.ENDED_BY_OWNER
         async with self.uow() as tx:
-            if not await _end_one(tx, self.auditor, owner, ended, why, now, client):
+            if not await end_one(tx, self.auditor, owner, ended, why, now, client):
                 raise NotFound
             await tx.commit()
 

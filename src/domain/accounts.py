@@ -13,8 +13,14 @@ from .errors import FieldError, ValidationFailed
 AccountId = NewType("AccountId", UUID)
 
 MAX_BIO = 500
+# An administrator chose it, so that it is known to two.
+INITIAL_PASSWORD_TTL = timedelta(days=7)
+# Nobody shall be taken for who was here before.
+USERNAME_KEPT = timedelta(days=90)
 DEFAULT_LOCALE = "en"
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,49}")
+# Of an erased account; nobody can ask for it, as it does not parse.
+_NO_ADDRESS = EmailAddress("")
 # The shape of a BCP 47 tag (RFC 5646 section 2.1), not the registry of its subtags.
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 
@@ -80,6 +86,7 @@ class Account:
     `expires_at`: registered itself and proved no address yet; gone then.
     `password_expires_at`: an administrator chose the password; it opens no session, and until
     then it can only be exchanged for one of the owner's own.
+    An erased account is a placeholder without address and password.
     """
 
     id: AccountId
@@ -104,6 +111,9 @@ class Account:
     def has_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
 
+    def has_password_expired(self, now: datetime) -> bool:
+        return self.password_expires_at is not None and now >= self.password_expires_at
+
     def may_be_told_again(self, now: datetime, policy: AccountPolicy) -> bool:
         return self.notified_at is None or now >= self.notified_at + policy.notice_interval
 
@@ -121,6 +131,15 @@ class Account:
         self.notified_at = None
         self.updated_at = now
 
+    def touch(self, now: datetime) -> None:
+        """Mark a change; always later than the one before, since it is the account's version."""
+        self.updated_at = max(now, self.updated_at + timedelta(microseconds=1))
+
+    def assign_address(self, email: EmailAddress) -> None:
+        """Take an address that somebody else chose: nobody has proven it."""
+        self.email = email
+        self.email_verified = False
+
     def set_password(self, password_hash: str, now: datetime) -> None:
         self.password_hash = password_hash
         self.password_expires_at = None
@@ -130,10 +149,52 @@ class Account:
         """Set a password with a mailed token, which proves the mailbox too.
 
         Whoever registered an address that was never proven may be a stranger lying in wait
-        (pre-hijacking): what he set goes.
+        (pre-hijacking): what he set goes. What an administrator set stays.
         """
-        if not self.email_verified:
+        if self.expires_at is not None:
             self.bio = None
             self.roles = ()
         self.set_password(password_hash, now)
         self.prove_address(now)
+
+    def change_address(self, email: EmailAddress, now: datetime) -> None:
+        """Take an address whose mailbox was just proven."""
+        self.email = email
+        self.prove_address(now)
+
+    def take_back_address(self, email: EmailAddress, now: datetime) -> None:
+        """Return to an address whose owner says that the change was not his.
+
+        Somebody knew the password, so it opens nothing any more.
+        """
+        self.change_address(email, now)
+        self.void_password(now)
+
+    def void_password(self, now: datetime) -> None:
+        self.password_hash = None
+        self.password_expires_at = None
+        self.touch(now)
+
+    def lock_out(self, now: datetime) -> None:
+        """Let nobody in until an administrator has found out whose account it is."""
+        self.void_password(now)
+        self.status = AccountStatus.SUSPENDED
+
+    def give_up_address(self, now: datetime) -> None:
+        """Keep the username alone: somebody else proved that the address asked for is his."""
+        self.is_placeholder = True
+        self.touch(now)
+
+    def erase(self, now: datetime) -> None:
+        """Forget the person; the username alone stays taken for a while."""
+        self.email = _NO_ADDRESS
+        self.email_verified = False
+        self.is_placeholder = True
+        self.void_password(now)
+        self.bio = None
+        self.locale = DEFAULT_LOCALE
+        # Whoever still holds the account as it was a moment ago can do nothing with it.
+        self.status = AccountStatus.SUSPENDED
+        self.roles = ()
+        self.notified_at = None
+        self.expires_at = now + USERNAME_KEPT

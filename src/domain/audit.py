@@ -8,11 +8,12 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientContext:
-    """Where a call came from, as the entrypoint resolved it."""
+    """Where a call came from, as the entrypoint resolved it; `client_id` of a machine client."""
 
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None
+    client_id: str | None = None
 
 
 class AuditType(StrEnum):
@@ -56,7 +57,7 @@ class AuditResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One fact. Actor and subject are account ids; a login as typed never stands here."""
+    """One fact. Actor and subject are accounts or clients; a login as typed never stands here."""
 
     id: UUID
     created_at: datetime
@@ -70,3 +71,26 @@ class AuditEntry:
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """What a reader of the trail asks for; `since` is included, `until` is not."""
+
+    actor: UUID | None = None
+    subject: UUID | None = None
+    type: AuditType | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def admits(self, entry: AuditEntry) -> bool:
+        wanted = (
+            (self.actor, entry.actor),
+            (self.subject, entry.subject),
+            (self.type, entry.type),
+        )
+        if any(value is not None and value != found for value, found in wanted):
+            return False
+        if self.since is not None and entry.created_at < self.since:
+            return False
+        return self.until is None or entry.created_at < self.until

@@ -94,6 +94,12 @@ LIFETIMES = {
     Purpose.UNDO_EMAIL: timedelta(days=3),
 }
 
+# What sets a password, and what proves an address.
+TO_SET_PASSWORD = frozenset(
+    {Purpose.RESET_PASSWORD, Purpose.SET_PASSWORD, Purpose.CHANGE_PASSWORD}
+)
+TO_PROVE_ADDRESS = frozenset({Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL})
+
 
 def digest(secret: str) -> bytes:
     """Hash a secret of 256 random bits for storage; a slow hash would add nothing (ASVS 6.5.2)."""
@@ -104,7 +110,9 @@ def digest(secret: str) -> bytes:
 class OneTimeToken:
     """Stored form of a mailed token: its hash, bound to purpose, account and address.
 
-    The address is that at issue: after a change of address the token opens nothing.
+    The address is that at issue: after a change of address the token opens nothing, but for the
+    undo of that change. `new_email` is the address that the token sets: that of a change, or that
+    which an undo returns to.
     """
 
     digest: bytes
@@ -113,10 +121,18 @@ class OneTimeToken:
     email: str
     created_at: datetime
     expires_at: datetime
+    new_email: str | None = None
 
     @classmethod
     def issue(
-        cls, secret: str, purpose: Purpose, account_id: AccountId, email: str, now: datetime
+        cls,
+        secret: str,
+        purpose: Purpose,
+        account_id: AccountId,
+        email: str,
+        now: datetime,
+        *,
+        new_email: str | None = None,
     ) -> "OneTimeToken":
         return cls(
             digest=digest(secret),
@@ -125,4 +141,5 @@ class OneTimeToken:
             email=email,
             created_at=now,
             expires_at=now + LIFETIMES[purpose],
+            new_email=new_email,
         )

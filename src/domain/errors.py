@@ -71,6 +71,22 @@ class InvalidGrant(GatepostError):
     title = "The refresh token is not valid."
 
 
+class InvalidScope(GatepostError):
+    """Asked for at the token endpoint: nothing that is not held can be had."""
+
+    kind = Kind.REJECTED
+    code = "invalid_scope"
+    title = "A scope was asked for that is not held."
+
+
+class InvalidClient(GatepostError):
+    """Unknown or disabled client, wrong or expired secret: one answer for all."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "invalid_client"
+    title = "The client cannot be authenticated."
+
+
 class Unauthenticated(GatepostError):
     kind = Kind.UNAUTHENTICATED
     code = "unauthenticated"

@@ -1,10 +1,14 @@
 """Scopes, the built-in roles, and who is asking."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
-from .accounts import Account, AccountId
-from .errors import InsufficientScope, Unauthenticated
+from .accounts import Account, AccountId, AccountStatus
+from .clients import ClientId
+from .errors import FieldError, InsufficientScope, Unauthenticated, ValidationFailed
 from .sessions import SessionId
 
 
@@ -37,9 +41,56 @@ def roles_held(named: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({USER, *named}))
 
 
-def scopes_of(named: tuple[str, ...]) -> tuple[str, ...]:
-    """Unite the scopes of an account's roles, sorted."""
-    held = (BUILT_IN_ROLES.get(role, frozenset()) for role in roles_held(named))
+_ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A named set of scopes."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.name in BUILT_IN_ROLES
+
+
+def built_in_roles() -> list[Role]:
+    return [Role(name=name, scopes=scopes) for name, scopes in BUILT_IN_ROLES.items()]
+
+
+def parse_role_name(text: str) -> str:
+    if not _ROLE_NAME.fullmatch(text):
+        message = "A lower-case letter, then up to 49 letters, digits, underscores or hyphens."
+        raise ValidationFailed(FieldError("name", "invalid_role_name", message))
+    return text
+
+
+def parse_scopes(names: Iterable[str]) -> frozenset[Scope]:
+    try:
+        return frozenset(Scope(name) for name in names)
+    except ValueError:
+        raise ValidationFailed(
+            FieldError("scopes", "unknown_scope", "Only scopes that this service knows.")
+        ) from None
+
+
+def is_lasting_admin(account: Account) -> bool:
+    """Tell whether the account can let others in, and is not about to expire unproven."""
+    lasting = account.status is AccountStatus.ACTIVE and account.expires_at is None
+    return lasting and ADMIN in account.roles
+
+
+def names_of_own(named: Iterable[str]) -> list[str]:
+    """Pick those of the names that no built-in role bears, sorted."""
+    return sorted(set(named) - set(BUILT_IN_ROLES))
+
+
+def scopes_of(named: tuple[str, ...], own: Iterable[Role] = ()) -> tuple[Scope, ...]:
+    """Unite the scopes of an account's roles, sorted; a name without a role gives nothing."""
+    known = BUILT_IN_ROLES | {role.name: role.scopes for role in own}
+    held = (known.get(role, frozenset()) for role in roles_held(named))
     return tuple(sorted({scope for scopes in held for scope in scopes}))
 
 
@@ -52,12 +103,25 @@ class Principal:
 
     account: Account | None
     session_id: SessionId | None
+    client_id: ClientId | None = None
     scopes: frozenset[str]
 
     def require(self, scope: Scope) -> None:
         """Refuse a caller whose token lacks the scope; raises InsufficientScope."""
         if scope not in self.scopes:
             raise InsufficientScope(scope)
+
+    def holds(self, scopes: Iterable[str]) -> bool:
+        """Tell whether none of the scopes is beyond the caller.
+
+        What everybody has by the role `user` counts as held, also where the token is narrowed.
+        """
+        return set(scopes) <= self.scopes | BUILT_IN_ROLES[USER]
+
+    @property
+    def actor_id(self) -> UUID | None:
+        """Return who stands in the audit trail for what is done: an account or a client."""
+        return self.client_id or self.account_id
 
     @property
     def account_id(self) -> AccountId | None:

@@ -135,6 +135,7 @@ async def _drain(settings: Settings, draining: asyncio.Event, server: uvicorn.Se
 def http_options(settings: Settings, draining: asyncio.Event) -> HttpOptions:
     return HttpOptions(
         docs=settings.serves_docs,
+        password_grant=settings.password_grant,
         version=__version__,
         public_url=settings.issuer,
         frontend_url=settings.frontend_url,

@@ -28,6 +28,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ..domain import limits
+
 PREFIX = "GATEPOST_"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd])")
@@ -78,8 +80,7 @@ def _network(value: object) -> object:
 
 
 def _rate(value: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,6}/[1-9]\d{0,4}[smhd]", value):
-        raise ValueError("a limit such as 10/1h")
+    limits.Rate.parse(value)
     return value
 
 
@@ -170,6 +171,12 @@ class TokenSettings(_Group):
     algorithm: Algorithm = Field(Algorithm.ES256, description="ES256, RS256 or EdDSA.")
 
 
+class OAuthSettings(_Group):
+    password_grant: bool | None = Field(
+        None, description="grant_type=password, for the docs page; on in development only."
+    )
+
+
 class SessionSettings(_Group):
     idle_ttl: Duration = Field(timedelta(days=30), description="Life without a refresh.")
     absolute_ttl: Duration = Field(timedelta(days=90), description="Longest life of a session.")
@@ -248,6 +255,11 @@ class Settings(BaseSettings):
         validation_alias="DATABASE_DIRECT_URL",
         description="Past a transaction pooler: migrations and LISTEN.",
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="Redis or Valkey for shared limits; PostgreSQL does that if unset.",
+    )
     port: int = Field(8000, validation_alias="PORT", ge=1, le=65535, description="HTTP port.")
     log_level: str = Field(
         "INFO",
@@ -262,6 +274,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     password: PasswordSettings = PasswordSettings()
     tokens: TokenSettings = TokenSettings()
+    oauth: OAuthSettings = OAuthSettings()
     sessions: SessionSettings = SessionSettings()
     accounts: AccountSettings = AccountSettings()
     limits: LimitSettings = LimitSettings()
@@ -303,6 +316,11 @@ class Settings(BaseSettings):
         return not self.is_production if self.http.docs is None else self.http.docs
 
     @property
+    def password_grant(self) -> bool:
+        given = self.oauth.password_grant
+        return not self.is_production if given is None else given
+
+    @property
     def shutdown_delay(self) -> timedelta:
         default = timedelta(seconds=5 if self.is_production else 0)
         return default if self.http.shutdown_delay is None else self.http.shutdown_delay
@@ -316,6 +334,7 @@ class Settings(BaseSettings):
 SECRET_NAMES = (
     "DATABASE_URL",
     "DATABASE_DIRECT_URL",
+    "REDIS_URL",
     f"{PREFIX}SECRETS__KEYS",
     f"{PREFIX}MAIL__URL",
 )

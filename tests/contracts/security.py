@@ -4,6 +4,7 @@ Collect a class under a fixture named after its port: `hasher`, `cipher`, `refre
 `access_tokens`. The last one is built with the fixtures `token_policy` and `clock`.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -200,6 +201,14 @@ class AccessTokensContract:
         with_new_key(access_tokens)
         claims = some_claims(token_policy, clock(), roles=())
         assert access_tokens.verify(access_tokens.sign(claims)).roles == ()
+
+    def test_jw_20_the_token_of_a_machine_client_has_no_session(
+        self, access_tokens: AccessTokens, token_policy: TokenPolicy, clock: ManualClock
+    ) -> None:
+        with_new_key(access_tokens)
+        person = some_claims(token_policy, clock(), roles=())
+        claims = replace(person, session_id=None, client_id=str(person.subject))
+        assert access_tokens.verify(access_tokens.sign(claims)) == claims
 
     @pytest.mark.parametrize("text", NONSENSE)
     def test_nonsense_is_refused(self, access_tokens: AccessTokens, text: str) -> None:

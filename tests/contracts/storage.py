@@ -42,20 +42,36 @@ from tests.contracts.account_storage import (
     store,
     stored,
 )
+from tests.contracts.client_storage import ClientContract
+from tests.contracts.directory_storage import (
+    DirectoryContract,
+    DirectoryRacesContract,
+    RoleContract,
+)
+from tests.contracts.erasure_storage import EmailChangeContract, ErasureContract
 from tests.contracts.session_storage import (
     CallerReaderContract,
     SessionContract,
     SessionRacesContract,
     live,
 )
+from tests.contracts.trail_storage import AuditTrailContract, IdempotencyContract
 
 __all__ = [
     "AccountRacesContract",
     "AccountRepositoryContract",
     "AuditContract",
+    "AuditTrailContract",
     "CallerReaderContract",
+    "ClientContract",
+    "DirectoryContract",
+    "DirectoryRacesContract",
+    "EmailChangeContract",
+    "ErasureContract",
+    "IdempotencyContract",
     "JobQueueContract",
     "OneTimeTokenContract",
+    "RoleContract",
     "SessionContract",
     "SessionRacesContract",
     "SigningKeyContract",
@@ -79,7 +95,7 @@ async def issue(uow: UnitOfWork, *tokens: OneTimeToken) -> None:
 
 async def found(uow: UnitOfWork, token: OneTimeToken) -> OneTimeToken | None:
     async with uow() as tx:
-        return await tx.tokens.find(token.digest, token.purpose, NOW)
+        return await tx.tokens.find(token.digest, {token.purpose}, NOW)
 
 
 class OneTimeTokenContract:
@@ -97,8 +113,8 @@ class OneTimeTokenContract:
         await store(uow, account)
         await issue(uow, token)
         async with uow() as tx:
-            assert await tx.tokens.consume(token.digest, VERIFY, NOW) == token
-            assert await tx.tokens.consume(token.digest, VERIFY, NOW) is None
+            assert await tx.tokens.consume(token.digest, {VERIFY}, NOW) == token
+            assert await tx.tokens.consume(token.digest, {VERIFY}, NOW) is None
             await tx.commit()
         assert await found(uow, token) is None
 
@@ -110,7 +126,7 @@ class OneTimeTokenContract:
         await store(uow, account)
         await issue(uow, token)
         async with uow() as tx:
-            await tx.tokens.consume(token.digest, VERIFY, NOW)
+            await tx.tokens.consume(token.digest, {VERIFY}, NOW)
         assert await found(uow, token) == token
 
     async def test_a_token_opens_nothing_for_another_purpose_and_stays_good(
@@ -121,9 +137,9 @@ class OneTimeTokenContract:
         await store(uow, account)
         await issue(uow, token)
         async with uow() as tx:
-            assert await tx.tokens.find(token.digest, RESET, NOW) is None
-            assert await tx.tokens.consume(token.digest, RESET, NOW) is None
-            assert await tx.tokens.consume(b"x" * 32, VERIFY, NOW) is None
+            assert await tx.tokens.find(token.digest, {RESET}, NOW) is None
+            assert await tx.tokens.consume(token.digest, {RESET}, NOW) is None
+            assert await tx.tokens.consume(b"x" * 32, {VERIFY}, NOW) is None
             await tx.commit()
         assert await found(uow, token) == token
 
@@ -134,11 +150,11 @@ class OneTimeTokenContract:
         await issue(uow, token)
         last = token.expires_at - TICK
         async with uow() as tx:
-            assert await tx.tokens.find(token.digest, VERIFY, token.expires_at) is None
-            assert await tx.tokens.consume(token.digest, VERIFY, token.expires_at) is None
+            assert await tx.tokens.find(token.digest, {VERIFY}, token.expires_at) is None
+            assert await tx.tokens.consume(token.digest, {VERIFY}, token.expires_at) is None
             await tx.tokens.add(token)
-            assert await tx.tokens.find(token.digest, VERIFY, last) == token
-            assert await tx.tokens.consume(token.digest, VERIFY, last) == token
+            assert await tx.tokens.find(token.digest, {VERIFY}, last) == token
+            assert await tx.tokens.consume(token.digest, {VERIFY}, last) == token
 
     async def test_a_new_token_drops_the_older_one_of_its_kind_alone(
         self, uow: UnitOfWork
@@ -184,7 +200,7 @@ class OneTimeTokenContract:
 
         async def consume() -> bool:
             async with uow() as tx:
-                spent = await tx.tokens.consume(token.digest, VERIFY, NOW)
+                spent = await tx.tokens.consume(token.digest, {VERIFY}, NOW)
                 await tx.commit()
             return spent is not None
 

@@ -218,7 +218,8 @@ async def callers(url: str) -> AsyncIterator[PostgresCallers]:
 @pytest.fixture
 def queued_jobs(engine: AsyncEngine) -> Callable[[], Awaitable[list[Job]]]:
     sql = (
-        "SELECT dedupe_key, entrypoint, payload FROM pgqueuer WHERE status = 'queued' ORDER BY id"
+        "SELECT dedupe_key, entrypoint, payload, headers ->> 'account_id' AS owner"
+        " FROM pgqueuer WHERE status = 'queued' ORDER BY id"
     )
 
     async def read() -> list[Job]:
@@ -229,6 +230,7 @@ def queued_jobs(engine: AsyncEngine) -> Callable[[], Awaitable[list[Job]]]:
                     id=UUID(row["dedupe_key"]),
                     name=JobName(row["entrypoint"]),
                     payload=json.loads(row["payload"]),
+                    account_id=UUID(row["owner"]) if row["owner"] else None,
                 )
                 for row in rows
             ]

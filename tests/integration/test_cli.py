@@ -65,6 +65,27 @@ def test_an_administrator_is_made_listed_and_shown(cli: Cli) -> None:
     assert "root@example.com" in listed.stdout
 
 
+def test_a_machine_client_is_made_rotated_and_deleted(cli: Cli) -> None:
+    made = cli.json(
+        *("clients", "create", "--name", "robot"),
+        *("--scope", "users:read", "--scope", "audit:read"),
+    )
+    client_id = str(made["client_id"])
+    shown = {made["client_secret"]}
+    for _ in range(2):
+        rotated = cli.json("clients", "rotate", client_id)
+        assert rotated["client_id"] == client_id
+        shown.add(rotated["client_secret"])
+    assert len(shown) == 3
+    listed = cli("clients", "list", "--output", "json")
+    (client,) = json.loads(listed.stdout)
+    assert (client["name"], client["scopes"]) == ("robot", ["audit:read", "users:read"])
+    assert len(client["secrets"]) == 2
+    assert cli.json("clients", "delete", client_id) == {"deleted": client_id}
+    gone = cli("clients", "rotate", client_id)
+    assert (gone.returncode, gone.stderr[:21]) == (1, "gatepost: not_found: ")
+
+
 def test_refusals_are_one_line_with_the_code_and_exit_with_1(cli: Cli) -> None:
     arguments = ("admin", "create", "--username", "x", "--email", "nowhere", "--password-stdin")
     refused = cli(*arguments, stdin="password1\n")
@@ -125,3 +146,43 @@ def test_openapi_needs_no_database(cli: Cli) -> None:
 def test_a_database_that_is_down_is_said_in_one_line(cli: Cli) -> None:
     refused = cli("users", "list", DATABASE_URL="postgresql://127.0.0.1:9/x")
     assert (refused.returncode, refused.stderr[:23]) == (1, "gatepost: unavailable: ")
+
+
+def test_accounts_are_made_found_suspended_and_let_in_again(cli: Cli) -> None:
+    person = ("--username", "ada", "--email", "ada@example.com")
+    made = cli.json("users", "create", *person, "--locale", "de")
+    assert (made["username"], made["email_verified"], made["roles"]) == ("ada", False, ["user"])
+    other = ("--username", "root", "--email", "root@example.com", "--role", "admin")
+    helper = cli.json("users", "create", *other, "--password-stdin", stdin=PASSWORD + "\n")
+    assert helper["roles"] == ["admin", "user"]
+    assert cli.json("users", "suspend", "ada")["status"] == "suspended"
+    listed = cli("users", "list", "--status", "suspended", "--sort", "username", "--q", "AD")
+    assert listed.stdout.split()[:3] == [made["id"], "ada", "ada@example.com"]
+    assert cli("users", "list", "--role", "admin", "--q", "ada").stdout == ""
+    assert cli.json("users", "reactivate", "ada@example.com")["status"] == "active"
+    ended = {"id": made["id"], "sessions": "ended"}
+    assert cli.json("sessions", "revoke", "ada") == ended
+
+
+def test_az_05_the_last_administrator_is_not_suspended(cli: Cli) -> None:
+    person = ("--username", "root", "--email", "root@example.com", "--password-stdin")
+    assert cli("admin", "create", *person, stdin=PASSWORD + "\n").returncode == 0
+    refused = cli("users", "suspend", "root")
+    assert (refused.returncode, refused.stderr[:22]) == (1, "gatepost: last_admin: ")
+    missing = cli("sessions", "revoke", "nobody")
+    assert (missing.returncode, missing.stderr[:21]) == (1, "gatepost: not_found: ")
+
+
+def test_the_audit_trail_is_listed_and_filtered(cli: Cli) -> None:
+    arguments = ("admin", "create", "--username", "root", "--email", "root@example.com")
+    made = cli.json(*arguments, "--password-stdin", stdin=PASSWORD + "\n")
+    listed = cli("audit", "list", "--subject", str(made["id"]), "--output", "json")
+    (entry,) = json.loads(listed.stdout)
+    assert (entry["type"], entry["result"]) == ("account.created", "success")
+    assert (entry["actor"], entry["user_agent"]) == (None, "gatepost-cli")
+    kinds = cli("audit", "list", "--type", "key.created", "--since", "2020-01-01")
+    assert "key.created" in kinds.stdout
+    assert "account.created" not in kinds.stdout
+    assert cli("audit", "list", "--until", "2020-01-01T00:00:00Z").stdout == ""
+    assert cli("audit", "list", "--since", "yesterday").returncode == 2
+    assert cli("audit", "list", "--type", "no.such").returncode == 2

@@ -27,9 +27,17 @@ from tests.builders import NOW, SECRET, a_claim, a_job, a_session, an_account, a
 from tests.contracts.storage import AccountRacesContract as TestAccountRaces
 from tests.contracts.storage import AccountRepositoryContract as TestAccounts
 from tests.contracts.storage import AuditContract as TestAudit
+from tests.contracts.storage import AuditTrailContract as TestAuditTrail
 from tests.contracts.storage import CallerReaderContract as TestCallers
+from tests.contracts.storage import ClientContract as TestClients
+from tests.contracts.storage import DirectoryContract as TestDirectory
+from tests.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
+from tests.contracts.storage import EmailChangeContract as TestEmailChanges
+from tests.contracts.storage import ErasureContract as TestErasure
+from tests.contracts.storage import IdempotencyContract as TestIdempotency
 from tests.contracts.storage import JobQueueContract as TestJobs
 from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
+from tests.contracts.storage import RoleContract as TestRoles
 from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
@@ -39,9 +47,17 @@ __all__ = [
     "TestAccountRaces",
     "TestAccounts",
     "TestAudit",
+    "TestAuditTrail",
     "TestCallers",
+    "TestClients",
+    "TestDirectory",
+    "TestDirectoryRaces",
+    "TestEmailChanges",
+    "TestErasure",
+    "TestIdempotency",
     "TestJobs",
     "TestOneTimeTokens",
+    "TestRoles",
     "TestSessionRaces",
     "TestSessions",
     "TestSigningKeys",
@@ -254,7 +270,7 @@ class TestFailures:
         async with asyncio.timeout(2):
             with pytest.raises(Unavailable):
                 async with PostgresUnitOfWork(engine)() as tx:
-                    await tx.accounts.list_accounts(limit=1)  # type: ignore[attr-defined]
+                    await tx.roles.list_all()
             with pytest.raises(Unavailable):
                 await callers.find(a_session(an_account()).id, NOW)
             with pytest.raises(Unavailable):

@@ -7,6 +7,7 @@ from ...application.ports import Ports
 from ...domain.tokens import TokenPolicy
 from ..system import SystemSecrets
 from .delivery import MemoryMailer
+from .limits import MemoryKeyHasher, MemoryRateLimiter
 from .security import (
     ManualClock,
     MemoryAccessTokens,
@@ -22,8 +23,10 @@ __all__ = [
     "MemoryAccessTokens",
     "MemoryCallers",
     "MemoryCipher",
+    "MemoryKeyHasher",
     "MemoryMailer",
     "MemoryPorts",
+    "MemoryRateLimiter",
     "MemoryRefreshTokens",
     "MemoryStorage",
     "MemoryUnitOfWork",

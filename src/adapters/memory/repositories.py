@@ -1,6 +1,6 @@
 """The repositories in memory, over tables that a transaction owns."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -10,9 +10,9 @@ from uuid import UUID
 
 from ...application.ports.delivery import Job
 from ...application.ports.storage import (
-    AccountDirectory,
     AccountRepository,
     AuditLog,
+    IdempotencyRepository,
     JobQueue,
     OneTimeTokenRepository,
     SessionRepository,
@@ -20,10 +20,13 @@ from ...application.ports.storage import (
 )
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
-from ...domain.audit import AuditEntry
+from ...domain.audit import AuditEntry, AuditFilter
+from ...domain.clients import Client, ClientId
 from ...domain.credentials import OneTimeToken, Purpose
 from ...domain.errors import EmailTaken, UsernameTaken
+from ...domain.idempotency import StoredAnswer
 from ...domain.keys import KeyState, SigningKey
+from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 
 K = TypeVar("K")
@@ -40,6 +43,9 @@ class Tables:
     keys: dict[str, SigningKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     jobs: dict[UUID, Job] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    answers: dict[bytes, StoredAnswer] = field(default_factory=dict)
+    clients: dict[ClientId, Client] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(
@@ -49,6 +55,9 @@ class Tables:
             self.keys.copy(),
             self.audit.copy(),
             self.jobs.copy(),
+            self.roles.copy(),
+            self.answers.copy(),
+            self.clients.copy(),
         )
 
     def require_account(self, account_id: AccountId) -> None:
@@ -60,6 +69,7 @@ class Tables:
         del self.accounts[account_id]
         _remove(self.tokens, lambda token: token.account_id == account_id)
         _remove(self.sessions, lambda session: session.account_id == account_id)
+        _remove(self.answers, lambda answer: answer.account_id == account_id)
 
 
 def _insert(rows: dict[K, V], key: K, row: V) -> None:
@@ -148,16 +158,6 @@ class MemoryAccounts(AccountRepository):
             raise EmailTaken
 
 
-class MemoryDirectory(AccountDirectory):
-    def __init__(self, tables: Tables) -> None:
-        self._rows = tables.accounts
-
-    async def list_accounts(self, *, limit: int) -> Sequence[Account]:
-        shown = (row for row in self._rows.values() if not row.is_placeholder)
-        newest = sorted(shown, key=_age, reverse=True)
-        return [replace(row) for row in newest[:limit]]
-
-
 class MemoryOneTimeTokens(OneTimeTokenRepository):
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -165,20 +165,31 @@ class MemoryOneTimeTokens(OneTimeTokenRepository):
 
     async def add(self, token: OneTimeToken) -> None:
         self._tables.require_account(token.account_id)
-        kind = (token.account_id, token.purpose)
-        _remove(self._rows, lambda row: (row.account_id, row.purpose) == kind)
+        kind = (token.account_id, token.purpose, token.email)
+        _remove(self._rows, lambda row: (row.account_id, row.purpose, row.email) == kind)
         _insert(self._rows, token.digest, token)
 
-    async def find(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+    async def find(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
         row = self._rows.get(digest)
-        return row if row and row.purpose is purpose and now < row.expires_at else None
+        return row if row and row.purpose in purposes and now < row.expires_at else None
 
-    async def consume(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
-        row = await self.find(digest, purpose, now)
+    async def consume(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
+        row = await self.find(digest, purposes, now)
         return self._rows.pop(digest) if row else None
 
-    async def drop_all(self, account_id: AccountId) -> None:
-        _remove(self._rows, lambda row: row.account_id == account_id)
+    async def drop_all(
+        self, account_id: AccountId, *, keep_undo_until: datetime | None = None
+    ) -> None:
+        def goes(row: OneTimeToken) -> bool:
+            is_undo = row.purpose is Purpose.UNDO_EMAIL
+            stays = is_undo and keep_undo_until is not None and row.created_at <= keep_undo_until
+            return row.account_id == account_id and not stays
+
+        _remove(self._rows, goes)
 
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return _remove(self._rows, lambda row: now >= row.expires_at, limit)
@@ -231,6 +242,9 @@ class MemorySessions(SessionRepository):
         self._rows.update({row.id: row.end(reason, now) for row in ending})
         return len(ending)
 
+    async def remove_all(self, account_id: AccountId) -> None:
+        _remove(self._rows, lambda row: row.account_id == account_id)
+
     async def remove_ended(self, before: datetime, limit: int) -> int:
         return _remove(self._rows, lambda row: _ended_at(row) < before, limit)
 
@@ -266,6 +280,45 @@ class MemoryAuditLog(AuditLog):
     async def append(self, entry: AuditEntry) -> None:
         self._rows.append(entry)
 
+    async def forget(self, account_id: AccountId) -> None:
+        self._rows[:] = [
+            replace(row, ip=None, user_agent=None)
+            if account_id in (row.actor, row.subject)
+            else row
+            for row in self._rows
+        ]
+
+    async def list_newest(
+        self, filter_: AuditFilter, *, before: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        wanted = [row for row in self._rows if filter_.admits(row)]
+        newest = sorted(wanted, key=_age, reverse=True)
+        return [row for row in newest if before is None or _age(row) < before][:limit]
+
+
+class MemoryIdempotency(IdempotencyRepository):
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._rows = tables.answers
+
+    async def find(self, key: bytes, now: datetime) -> StoredAnswer | None:
+        row = self._rows.get(key)
+        return row if row and now < row.expires_at else None
+
+    async def claim(self, key: bytes) -> bool:
+        # Transactions run one after the other here: nobody else can hold it.
+        return True
+
+    async def put(self, answer: StoredAnswer) -> None:
+        self._tables.require_account(answer.account_id)
+        self._rows[answer.key] = answer
+
+    async def drop_all(self, account_id: AccountId) -> None:
+        _remove(self._rows, lambda row: row.account_id == account_id)
+
+    async def remove_expired(self, now: datetime, limit: int) -> int:
+        return _remove(self._rows, lambda row: now >= row.expires_at, limit)
+
 
 class MemoryJobs(JobQueue):
     def __init__(self, tables: Tables) -> None:
@@ -275,12 +328,15 @@ class MemoryJobs(JobQueue):
         frozen = replace(job, payload=MappingProxyType(dict(job.payload)))
         self._rows.setdefault(job.id, frozen)
 
+    async def drop_of(self, account_id: AccountId) -> None:
+        _remove(self._rows, lambda row: row.account_id == account_id)
+
 
 def _copied(account: Account | None) -> Account | None:
     return None if account is None else replace(account)
 
 
-def _age(row: Account | Session) -> tuple[datetime, UUID]:
+def _age(row: Account | Session | AuditEntry) -> tuple[datetime, UUID]:
     return row.created_at, row.id
 
 

@@ -18,7 +18,6 @@ from ...application.ports.security import (
     SealBroken,
     SealPurpose,
 )
-from ...domain.accounts import AccountId
 from ...domain.errors import AccessTokenInvalid
 from ...domain.sessions import RefreshClaim, SessionId
 from ...domain.tokens import AccessClaims, TokenPolicy
@@ -195,7 +194,7 @@ def _members(claims: AccessClaims) -> dict[str, object]:
         "iss": claims.issuer,
         "aud": claims.audience,
         "sub": str(claims.subject),
-        "sid": str(claims.session_id),
+        "sid": str(claims.session_id) if claims.session_id else None,
         "client_id": claims.client_id,
         "scope": claims.scope,
         "roles": claims.roles,
@@ -209,8 +208,8 @@ def _claims(members: dict[str, str]) -> AccessClaims:
     return AccessClaims(
         issuer=members["iss"],
         audience=members["aud"],
-        subject=AccountId(UUID(members["sub"])),
-        session_id=SessionId(UUID(members["sid"])),
+        subject=UUID(members["sub"]),
+        session_id=SessionId(UUID(members["sid"])) if members["sid"] else None,
         client_id=members["client_id"],
         scope=members["scope"],
         roles=tuple(members["roles"]),

@@ -10,11 +10,14 @@ from ...application.ports.delivery import Job
 from ...application.ports.storage import CallerReader, HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account
 from ...domain.audit import AuditEntry
+from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
+from .clients import MemoryClients
+from .directory import MemoryDirectory, MemoryRoles
 from .repositories import (
     MemoryAccounts,
     MemoryAuditLog,
-    MemoryDirectory,
+    MemoryIdempotency,
     MemoryJobs,
     MemoryOneTimeTokens,
     MemorySessions,
@@ -80,6 +83,10 @@ class MemoryTransaction(Transaction):
         return MemorySessions(self._tables)
 
     @property
+    def clients(self) -> MemoryClients:
+        return MemoryClients(self._tables)
+
+    @property
     def keys(self) -> MemorySigningKeys:
         return MemorySigningKeys(self._tables)
 
@@ -88,12 +95,20 @@ class MemoryTransaction(Transaction):
         return MemoryAuditLog(self._tables)
 
     @property
+    def idempotency(self) -> MemoryIdempotency:
+        return MemoryIdempotency(self._tables)
+
+    @property
     def jobs(self) -> MemoryJobs:
         return MemoryJobs(self._tables)
 
     @property
     def directory(self) -> MemoryDirectory:
         return MemoryDirectory(self._tables)
+
+    @property
+    def roles(self) -> MemoryRoles:
+        return MemoryRoles(self._tables)
 
     async def commit(self) -> None:
         # A copy, or a repository that somebody kept would write into what is committed.
@@ -143,6 +158,12 @@ class MemoryCallers(CallerReader):
             return None
         account = tables.accounts[session.account_id]
         return replace(account) if account.is_usable(now) else None
+
+    async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
+        client = self._storage.committed.clients.get(client_id)
+        if client is None or client.status is not ClientStatus.ACTIVE:
+            return None
+        return frozenset(client.scopes)
 
 
 class AlwaysHealthy(HealthCheck):

@@ -1,6 +1,6 @@
 """Accounts in PostgreSQL."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.storage import AccountDirectory, AccountRepository
+from ...application.ports.storage import AccountRepository
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.errors import EmailTaken, UsernameTaken
@@ -33,9 +33,6 @@ _UNPROVEN = (
     )
     .order_by(accounts.c.updated_at.desc(), accounts.c.id.desc())
     .limit(1)
-)
-_NEWEST = _SELECT.where(~accounts.c.is_placeholder).order_by(
-    accounts.c.created_at.desc(), accounts.c.id.desc()
 )
 _MAKE_WAY = delete(accounts).where(
     accounts.c.expires_at <= bindparam("now"),
@@ -63,7 +60,7 @@ _REMOVE = delete(accounts).where(
 )
 
 
-class PostgresAccounts(AccountRepository, AccountDirectory):
+class PostgresAccounts(AccountRepository):
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -98,10 +95,6 @@ class PostgresAccounts(AccountRepository, AccountDirectory):
 
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount
-
-    async def list_accounts(self, *, limit: int) -> Sequence[Account]:
-        rows = await self._connection.execute(_NEWEST.limit(limit))
-        return [row_to_account(row) for row in rows.mappings()]
 
     async def _one(self, statement: Select[Any], **parameters: object) -> Account | None:
         row = (await self._connection.execute(statement, parameters)).mappings().first()

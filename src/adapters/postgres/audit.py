@@ -1,14 +1,26 @@
-"""The audit trail in PostgreSQL; rows are only ever added."""
+"""The audit trail in PostgreSQL; rows are added, and forget people, but never go."""
 
-from sqlalchemy import insert
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, bindparam, insert, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import AuditLog
-from ...domain.audit import AuditEntry
+from ...domain.accounts import AccountId
+from ...domain.audit import AuditEntry, AuditFilter
 from .rows import to_row
-from .tables import audit_events
+from .tables import MOMENT, audit_events
 
 _INSERT = insert(audit_events)
+_columns = audit_events.c
+_FORGET = (
+    update(audit_events)
+    .where(or_(_columns.subject == bindparam("of"), _columns.actor == bindparam("of")))
+    .values(ip=None, user_agent=None)
+)
+_NEWEST = select(audit_events).order_by(_columns.created_at.desc(), _columns.id.desc())
 
 
 class PostgresAuditLog(AuditLog):
@@ -17,3 +29,26 @@ class PostgresAuditLog(AuditLog):
 
     async def append(self, entry: AuditEntry) -> None:
         await self._connection.execute(_INSERT, to_row(entry))
+
+    async def forget(self, account_id: AccountId) -> None:
+        await self._connection.execute(_FORGET, {"of": account_id})
+
+    async def list_newest(
+        self, filter_: AuditFilter, *, before: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        statement = _NEWEST.where(*_conditions(filter_)).limit(limit)
+        if before is not None:
+            position = tuple_(literal(before[0], MOMENT), literal(before[1]))
+            statement = statement.where(tuple_(_columns.created_at, _columns.id) < position)
+        rows = await self._connection.execute(statement)
+        return [AuditEntry(**row) for row in rows.mappings()]
+
+
+def _conditions(filter_: AuditFilter) -> Iterator[ColumnElement[bool]]:
+    for name in ("actor", "subject", "type"):
+        if (wanted := getattr(filter_, name)) is not None:
+            yield _columns[name] == wanted
+    if filter_.since is not None:
+        yield _columns.created_at >= filter_.since
+    if filter_.until is not None:
+        yield _columns.created_at < filter_.until

@@ -7,10 +7,11 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from ...application.ports.storage import CallerReader
 from ...domain.accounts import Account, AccountStatus
+from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
 from .engine import ReadPool
 from .rows import account_columns, row_to_account
-from .tables import MOMENT, accounts, sessions
+from .tables import MOMENT, accounts, clients, sessions
 
 _now = bindparam("now", type_=MOMENT)
 _STATEMENT = (
@@ -25,6 +26,7 @@ _STATEMENT = (
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
     )
 )
+_CLIENT_SQL = f"SELECT scopes FROM {clients.name} WHERE id = $1 AND status = $2"  # noqa: S608
 # On asyncpg itself the read costs a third of what it does through Core.
 _COMPILED = _STATEMENT.compile(dialect=dialect())  # type: ignore[no-untyped-call]
 _SQL = str(_COMPILED)
@@ -42,3 +44,7 @@ class PostgresCallers(CallerReader):
     async def find(self, session_id: SessionId, now: datetime) -> Account | None:
         row = await self._pool.fetchrow(_SQL, session_id, now)
         return None if row is None else row_to_account(row)
+
+    async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
+        row = await self._pool.fetchrow(_CLIENT_SQL, client_id, ClientStatus.ACTIVE.value)
+        return None if row is None else frozenset(row["scopes"])

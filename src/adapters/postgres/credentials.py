@@ -1,8 +1,9 @@
 """One-time tokens in PostgreSQL."""
 
+from collections.abc import Set
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,22 +16,25 @@ from .tables import one_time_tokens
 _tokens = one_time_tokens.c
 _GOOD = (
     _tokens.digest == bindparam("key"),
-    _tokens.purpose == bindparam("kind", type_=_tokens.purpose.type),
+    _tokens.purpose.in_(bindparam("kinds", expanding=True)),
     _tokens.expires_at > bindparam("now"),
 )
 _INSERT = insert(one_time_tokens)
-# One row an account and purpose: of two requests at once the later one's token is left.
+# One row an account, purpose and address: of two requests at once the later one's is left.
 _REPLACE = _INSERT.on_conflict_do_update(
-    index_elements=[_tokens.account_id, _tokens.purpose],
+    index_elements=[_tokens.account_id, _tokens.purpose, _tokens.email],
     set_={
         column.name: _INSERT.excluded[column.name]
         for column in one_time_tokens.columns
-        if column.name not in ("account_id", "purpose")
+        if column.name not in ("account_id", "purpose", "email")
     },
 )
 _FIND = select(one_time_tokens).where(*_GOOD)
 _CONSUME = delete(one_time_tokens).where(*_GOOD).returning(*one_time_tokens.columns)
 _DROP_ALL = delete(one_time_tokens).where(_tokens.account_id == bindparam("owner"))
+_DROP_BUT_UNDO = _DROP_ALL.where(
+    or_(_tokens.purpose != Purpose.UNDO_EMAIL, _tokens.created_at > bindparam("until"))
+)
 _REMOVE = delete(one_time_tokens).where(
     _tokens.digest.in_(
         select(_tokens.digest)
@@ -48,18 +52,29 @@ class PostgresOneTimeTokens(OneTimeTokenRepository):
     async def add(self, token: OneTimeToken) -> None:
         await self._connection.execute(_REPLACE, to_row(token))
 
-    async def find(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
-        parameters = {"key": digest, "kind": purpose, "now": now}
+    async def find(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
+        parameters = {"key": digest, "kinds": list(purposes), "now": now}
         rows = await self._connection.execute(_FIND, parameters)
         return to_entity(OneTimeToken, rows.mappings().first())
 
-    async def consume(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
-        parameters = {"key": digest, "kind": purpose, "now": now}
+    async def consume(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
+        parameters = {"key": digest, "kinds": list(purposes), "now": now}
         rows = await self._connection.execute(_CONSUME, parameters)
         return to_entity(OneTimeToken, rows.mappings().first())
 
-    async def drop_all(self, account_id: AccountId) -> None:
-        await self._connection.execute(_DROP_ALL, {"owner": account_id})
+    async def drop_all(
+        self, account_id: AccountId, *, keep_undo_until: datetime | None = None
+    ) -> None:
+        parameters: dict[str, object] = {"owner": account_id}
+        if keep_undo_until is None:
+            await self._connection.execute(_DROP_ALL, parameters)
+        else:
+            parameters["until"] = keep_undo_until
+            await self._connection.execute(_DROP_BUT_UNDO, parameters)
 
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount

@@ -14,10 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.delivery import Job, JobName
 from ...application.ports.storage import JobQueue
+from ...domain.accounts import AccountId
 
 # Somebody waits for a mail; nobody waits for the cleaning.
 _PRIORITY = {JobName.SEND_MAIL: 20, JobName.PURGE: 0}
 _ORDINARY = 10
+
+# Reads the whole queue, which is short, for what happens seldom.
+_DROP_OF = "DELETE FROM pgqueuer WHERE status = 'queued' AND headers ->> 'account_id' = $1"
 
 # What the migrations made. PgQueuer also reads unprefixed names (CHANNEL, QUEUE_TABLE, ...) from
 # the environment, and would look for its objects under them.
@@ -52,6 +56,7 @@ def job_of(queued: QueuedJob) -> Job:
         id=UUID(str(headers["job_id"])),
         name=JobName(queued.entrypoint),
         payload=json.loads(payload),
+        account_id=UUID(str(headers["account_id"])) if "account_id" in headers else None,
     )
 
 
@@ -98,7 +103,8 @@ class ConnectionDriver(Driver):
 
 class PgQueuerJobs(JobQueue):
     def __init__(self, connection: AsyncConnection) -> None:
-        self._queries = Queries(ConnectionDriver(connection))
+        self._driver = ConnectionDriver(connection)
+        self._queries = Queries(self._driver)
 
     async def enqueue(self, job: Job) -> None:
         await self._queries.enqueue(
@@ -107,7 +113,15 @@ class PgQueuerJobs(JobQueue):
             priority=_PRIORITY.get(job.name, _ORDINARY),
             dedupe_key=str(job.id),
             # Workers are not given the dedupe key.
-            headers={"job_id": str(job.id)},
+            headers=_headers(job),
             # A duplicate that raised would spoil the caller's transaction.
             on_conflict="skip",
         )
+
+    async def drop_of(self, account_id: AccountId) -> None:
+        await self._driver.execute(_DROP_OF, str(account_id))
+
+
+def _headers(job: Job) -> dict[str, str]:
+    owner = {} if job.account_id is None else {"account_id": str(job.account_id)}
+    return {"job_id": str(job.id), **owner}

@@ -88,6 +88,7 @@ _END = _END_ANY.where(
 )
 _END_ALL = _END_ANY.where(_row.account_id == bindparam("owner"), _LIVE)
 _END_OTHERS = _END_ALL.where(_row.id != bindparam("keep"))
+_REMOVE_ALL = delete(sessions).where(_row.account_id == bindparam("owner"))
 _REMOVE = delete(sessions).where(
     _row.id.in_(
         select(_row.id)
@@ -149,6 +150,9 @@ class PostgresSessions(SessionRepository):
             del parameters["keep"]
         statement = _END_ALL if keep is None else _END_OTHERS
         return (await self._connection.execute(statement, parameters)).rowcount
+
+    async def remove_all(self, account_id: AccountId) -> None:
+        await self._connection.execute(_REMOVE_ALL, {"owner": account_id})
 
     async def remove_ended(self, before: datetime, limit: int) -> int:
         parameters = {"before": before, "most": limit}

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     TypeDecorator,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 
 from ...domain.accounts import AccountStatus
 from ...domain.audit import AuditResult, AuditType
+from ...domain.clients import ClientStatus
 from ...domain.credentials import Purpose
 from ...domain.keys import KeyState
 from ...domain.sessions import EndReason
@@ -122,6 +124,28 @@ accounts = Table(
     Index(
         "ix_accounts_created_at", "created_at", "id", postgresql_where=text("NOT is_placeholder")
     ),
+    Index(
+        "ix_accounts_suspended",
+        "created_at",
+        "id",
+        postgresql_where=text("NOT is_placeholder AND status = 'suspended'"),
+    ),
+    # Most accounts name no role, and cost this index nothing.
+    Index(
+        "ix_accounts_roles",
+        "roles",
+        postgresql_using="gin",
+        postgresql_where=text("roles <> '{}'"),
+    ),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", KEY, primary_key=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", MOMENT, nullable=False),
+    Column("updated_at", MOMENT, nullable=False),
 )
 
 one_time_tokens = Table(
@@ -133,7 +157,8 @@ one_time_tokens = Table(
     Column("email", Utf8, nullable=False),
     Column("created_at", MOMENT, nullable=False),
     Column("expires_at", MOMENT, nullable=False),
-    UniqueConstraint("account_id", "purpose"),
+    Column("new_email", Utf8),
+    UniqueConstraint("account_id", "purpose", "email"),
     one_of("purpose", Purpose),
     Index(None, "expires_at"),
 )
@@ -176,6 +201,30 @@ signing_keys = Table(
     ),
 )
 
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Utf8, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("status", Named(ClientStatus), nullable=False),
+    Column("created_at", MOMENT, nullable=False),
+    Column("updated_at", MOMENT, nullable=False),
+    one_of("status", ClientStatus),
+)
+
+client_secrets = Table(
+    "client_secrets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client_id", ForeignKey("clients.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", MOMENT, nullable=False),
+    Column("expires_at", MOMENT),
+    Column("last_used_at", MOMENT),
+    Index(None, "client_id"),
+)
+
 # No foreign keys: the trail outlives what it tells of. No check on `type` either, as every new
 # kind of entry would rewrite a constraint of the largest table.
 audit_events = Table(
@@ -194,6 +243,32 @@ audit_events = Table(
     Column("user_agent", Utf8),
     Column("request_id", Utf8),
     one_of("result", AuditResult),
+    # Every filter that the trail is read by has an index in the order of its pages.
+    Index(None, "created_at", "id"),
+    Index(None, "type", "created_at", "id"),
     Index(None, "subject", "created_at", "id", postgresql_where=text("subject IS NOT NULL")),
     Index(None, "actor", "created_at", "id", postgresql_where=text("actor IS NOT NULL")),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", MOMENT, nullable=False),
+    Index(None, "account_id"),
+    Index(None, "expires_at"),
+)
+
+# Written at every counted hit: without a log, and with room for HOT updates on the page. Times
+# are microseconds since 1970.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("tat", BigInteger, nullable=False),
+    Column("strikes", SmallInteger, nullable=False),
+    prefixes=["UNLOGGED"],
+    postgresql_with={"fillfactor": 50},
 )

@@ -9,10 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
+from .clients import PostgresClients
 from .credentials import PostgresOneTimeTokens
+from .directory import PostgresDirectory
 from .failures import outages_as_unavailable
+from .idempotency import PostgresIdempotency
 from .jobs import PgQueuerJobs, refuse_renamed_queue
 from .keys import PostgresSigningKeys
+from .roles import PostgresRoles
 from .sessions import PostgresSessions
 
 
@@ -24,9 +28,13 @@ class PostgresTransaction(Transaction):
     def accounts(self) -> PostgresAccounts:
         return PostgresAccounts(self._connection)
 
-    @property
-    def directory(self) -> PostgresAccounts:
-        return self.accounts
+    @cached_property
+    def directory(self) -> PostgresDirectory:
+        return PostgresDirectory(self._connection)
+
+    @cached_property
+    def roles(self) -> PostgresRoles:
+        return PostgresRoles(self._connection)
 
     @cached_property
     def tokens(self) -> PostgresOneTimeTokens:
@@ -37,12 +45,20 @@ class PostgresTransaction(Transaction):
         return PostgresSessions(self._connection)
 
     @cached_property
+    def clients(self) -> PostgresClients:
+        return PostgresClients(self._connection)
+
+    @cached_property
     def keys(self) -> PostgresSigningKeys:
         return PostgresSigningKeys(self._connection)
 
     @cached_property
     def audit(self) -> PostgresAuditLog:
         return PostgresAuditLog(self._connection)
+
+    @cached_property
+    def idempotency(self) -> PostgresIdempotency:
+        return PostgresIdempotency(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

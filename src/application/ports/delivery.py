@@ -14,6 +14,7 @@ class JobName(StrEnum):
     RESEND_VERIFICATION = "accounts.resend_verification.v1"
     REQUEST_RESET = "credentials.request_reset.v1"
     NOTIFY_OWNER = "accounts.notify_owner.v1"
+    CONFIRM_NEW_ADDRESS = "accounts.confirm_new_address.v1"
     PURGE = "accounts.purge.v1"
 
 
@@ -21,12 +22,14 @@ class JobName(StrEnum):
 class Job:
     """Work for later: at least once, so handlers are idempotent by `id`.
 
-    The payload is JSON with string values; addresses and tokens in it are sealed.
+    The payload is JSON with string values; addresses and tokens in it are sealed. `account_id`
+    tells whose it is, where that is known: his jobs go with him.
     """
 
     id: UUID
     name: JobName
     payload: Mapping[str, str]
+    account_id: UUID | None = None
 
 
 class MailTemplate(StrEnum):

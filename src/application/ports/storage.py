@@ -1,15 +1,21 @@
 """What the core asks of storage. Every method runs inside the transaction it was taken from."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
-from ...domain.accounts import Account, AccountId, Username
+from ...domain.accounts import Account, AccountId, AccountStatus, Username
 from ...domain.addresses import EmailAddress
-from ...domain.audit import AuditEntry
+from ...domain.audit import AuditEntry, AuditFilter
+from ...domain.clients import Client, ClientId
 from ...domain.credentials import OneTimeToken, Purpose
+from ...domain.idempotency import StoredAnswer
 from ...domain.keys import SigningKey
+from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .delivery import Job
 
@@ -59,26 +65,114 @@ class AccountRepository(Protocol):
         ...
 
 
-class AccountDirectory(Protocol):
-    """Reads for those who administer accounts; newest first, without placeholders."""
+class AccountSort(StrEnum):
+    CREATED_AT = "created_at"
+    NEWEST = "-created_at"
+    USERNAME = "username"
+    USERNAME_DOWN = "-username"
+    EMAIL = "email"
+    EMAIL_DOWN = "-email"
 
-    async def list_accounts(self, *, limit: int) -> Sequence[Account]: ...
+    @property
+    def column(self) -> str:
+        return self.value.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        return self.value.startswith("-")
+
+    def position(self, account: Account) -> tuple[str, ...]:
+        """Tell where an account stands in this order; no two stand in one place."""
+        if self.column == "username":
+            return (account.username.key,)
+        if self.column == "email":
+            return (account.email.key,)
+        return (account.created_at.isoformat(timespec="microseconds"), str(account.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountQuery:
+    """Which accounts, and in what order. `prefix` is the start of a username's or address's key.
+
+    `role` is the name of a role that accounts name: not `user`, which all of them hold.
+    """
+
+    prefix: str | None = None
+    status: AccountStatus | None = None
+    role: str | None = None
+    sort: AccountSort = AccountSort.NEWEST
+
+
+class AccountDirectory(Protocol):
+    """Accounts for those who administer them; placeholders do not exist here."""
+
+    async def list_accounts(
+        self, query: AccountQuery, *, after: Sequence[str] | None = None, limit: int
+    ) -> Sequence[Account]:
+        """List up to `limit` accounts behind a position of the query's order.
+
+        Never reads the whole table, whatever is asked for.
+        """
+        ...
+
+    async def lock_admins(self) -> frozenset[AccountId]:
+        """Hold every lasting administrator (`is_lasting_admin`) until the end.
+
+        Locked in the order of ids. To be called before any other lock of the transaction, or
+        two of them could wait for each other. Whoever waited sees what the other one did.
+        """
+        ...
+
+
+class RoleRepository(Protocol):
+    """Roles beside the built-in ones."""
+
+    async def list_all(self) -> Sequence[Role]:
+        """List by name."""
+        ...
+
+    async def find(self, names: Sequence[str], *, lock: bool = False) -> Sequence[Role]:
+        """Read those that exist, by name; with `lock` they are held until the end."""
+        ...
+
+    async def put(self, role: Role, now: datetime) -> bool:
+        """Insert or replace; True for a new one."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Delete; False when there is none. Raises RoleInUse while an account names it.
+
+        Waits for those who hold it by `find(lock=True)`, and sees what they did.
+        """
+        ...
 
 
 class OneTimeTokenRepository(Protocol):
     async def add(self, token: OneTimeToken) -> None:
-        """Insert, and drop every older token of the same account and purpose."""
+        """Insert, and drop the older token of the same account, purpose and address."""
         ...
 
-    async def find(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+    async def find(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
         """Look without spending; None when unknown, of another purpose or expired."""
         ...
 
-    async def consume(self, digest: bytes, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+    async def consume(
+        self, digest: bytes, purposes: Set[Purpose], now: datetime
+    ) -> OneTimeToken | None:
         """Take and delete in one statement: of N at once exactly one gets it."""
         ...
 
-    async def drop_all(self, account_id: AccountId) -> None: ...
+    async def drop_all(
+        self, account_id: AccountId, *, keep_undo_until: datetime | None = None
+    ) -> None:
+        """Drop an account's tokens, but links issued until then that undo a change of address.
+
+        Whoever took an account over changes address and password next: neither may cost the
+        owner his way back.
+        """
+        ...
 
     async def remove_expired(self, now: datetime, limit: int) -> int: ...
 
@@ -118,9 +212,35 @@ class SessionRepository(Protocol):
         """End every live session but `keep`; returns how many."""
         ...
 
+    async def remove_all(self, account_id: AccountId) -> None:
+        """Delete every session of an account, ended ones too; takes refresh's row lock."""
+        ...
+
     async def remove_ended(self, before: datetime, limit: int) -> int:
         """Delete up to `limit` sessions that ended or expired before a time."""
         ...
+
+
+class ClientRepository(Protocol):
+    """Machine clients, each with its secrets (oldest first)."""
+
+    async def get(self, client_id: ClientId, *, lock: bool = False) -> Client | None:
+        """Read one; with `lock` the row is held until the transaction ends."""
+        ...
+
+    async def list_page(self, *, after: ClientId | None = None, limit: int) -> Sequence[Client]:
+        """List newest first, which is by `id` descending; `after` is where a page ended."""
+        ...
+
+    async def add(self, client: Client) -> None: ...
+
+    async def save(self, client: Client) -> None:
+        """Write all fields back; secrets that are not listed go, the others stay as stored."""
+        ...
+
+    async def remove(self, client_id: ClientId) -> bool: ...
+
+    async def note_use(self, secret_id: UUID, now: datetime) -> None: ...
 
 
 class SigningKeyRepository(Protocol):
@@ -136,6 +256,34 @@ class SigningKeyRepository(Protocol):
 class AuditLog(Protocol):
     async def append(self, entry: AuditEntry) -> None: ...
 
+    async def forget(self, account_id: AccountId) -> None:
+        """Take ip and user agent from all entries by or about an account; the ids stay."""
+        ...
+
+    async def list_newest(
+        self, filter_: AuditFilter, *, before: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[AuditEntry]:
+        """List by (`created_at`, `id`), falling; with `before` what comes after that position."""
+        ...
+
+
+class IdempotencyRepository(Protocol):
+    async def find(self, key: bytes, now: datetime) -> StoredAnswer | None:
+        """Look an answer up; None when there is none or it has expired."""
+        ...
+
+    async def claim(self, key: bytes) -> bool:
+        """Hold a key until the transaction ends; False, without waiting, if another holds it."""
+        ...
+
+    async def put(self, answer: StoredAnswer) -> None:
+        """Insert, over an older answer of the key; for the holder of the key alone."""
+        ...
+
+    async def drop_all(self, account_id: AccountId) -> None: ...
+
+    async def remove_expired(self, now: datetime, limit: int) -> int: ...
+
 
 class JobQueue(Protocol):
     async def enqueue(self, job: Job) -> None:
@@ -143,6 +291,10 @@ class JobQueue(Protocol):
 
         A job whose `id` is queued already is dropped without an error.
         """
+        ...
+
+    async def drop_of(self, account_id: AccountId) -> None:
+        """Delete the jobs of an account that no worker has begun."""
         ...
 
 
@@ -156,13 +308,19 @@ class Transaction(Protocol):
     @property
     def sessions(self) -> SessionRepository: ...
     @property
+    def clients(self) -> ClientRepository: ...
+    @property
     def keys(self) -> SigningKeyRepository: ...
     @property
     def audit(self) -> AuditLog: ...
     @property
+    def idempotency(self) -> IdempotencyRepository: ...
+    @property
     def jobs(self) -> JobQueue: ...
     @property
     def directory(self) -> AccountDirectory: ...
+    @property
+    def roles(self) -> RoleRepository: ...
 
     async def commit(self) -> None: ...
 
@@ -180,6 +338,10 @@ class CallerReader(Protocol):
         Runs on every authenticated call, so that an ended session or a suspended account is
         refused at once.
         """
+        ...
+
+    async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
+        """Read what an active client may do, likewise; None when disabled or not there."""
         ...
 
 

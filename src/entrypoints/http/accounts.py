@@ -8,13 +8,17 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ...application.accounts import UNSET, Accounts
+from ...application.idempotency import Idempotency
+from ...domain.accounts import Account
+from .idempotency import Repeatable, once
 from .language import preferred_locale
-from .openapi import BODY, CALLER, problems
+from .openapi import BODY, CALLER, KEYED, problems
 from .principal import Client, Reader, Writer
 from .schemas import Form, Message, Secret, Text, User, json_answer
 
 _ADA = {"username": "ada", "email": "ada@example.com"}
 _REGISTERED = Message(message="Registration successful")
+_CHANGE_ASKED = Message(message="If the new address is free, a link is on its way to it.")
 _LINK_SENT = Message(message="If this address waits for its proof, a new link is on its way.")
 
 
@@ -35,13 +39,28 @@ class Verification(Form):
     password: Secret
 
 
+class Undo(Form):
+    token: Text = Field(repr=False)
+
+
+class EmailChange(Form):
+    new_email: Text = Field(examples=["ada@example.org"])
+    password: Secret
+
+
+class Deletion(Form):
+    password: Secret
+
+
 class AccountChange(Form):
     username: Text = Field(default_factory=str, examples=["ada.l"])
     bio: str | None = Field(default=None, description="`null` empties it.")
     locale: Text = Field(default_factory=str, examples=["en-GB"])
 
 
-def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
+def registration_router(
+    accounts: Accounts, idempotency: Idempotency, route: type[APIRoute]
+) -> APIRouter:
     """Make the routes that anybody may call."""
     api = APIRouter(prefix="/v1", tags=["Accounts"], route_class=route)
 
@@ -53,12 +72,15 @@ def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
         summary="Register an account",
         responses={
             201: {"model": User, "description": "Where addresses need no proof."},
-            **problems(BODY, "registration_closed", "username_taken", "email_taken", "overloaded"),
+            **problems(
+                BODY, KEYED, "registration_closed", "username_taken", "email_taken", "overloaded"
+            ),
         },
     )
     async def register(
         body: Registration,
         client: Client,
+        keyed: Repeatable,
         accept_language: Annotated[str | None, Header(include_in_schema=False)] = None,
     ) -> Response:
         """Answer the same whether or not the address is known; a mail with a link follows."""
@@ -69,8 +91,9 @@ def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
             bio=body.bio,
             locale=preferred_locale(accept_language) if body.locale is None else body.locale,
             client=client,
+            once=once(idempotency, keyed, _registered),
         )
-        return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
+        return _registered(account)
 
     @api.post(
         "/email-verifications",
@@ -90,10 +113,10 @@ def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
         response_model=User,
         operation_id="confirmEmail",
         summary="Prove an address with the mailed token and the password",
-        responses=problems(BODY, "token_invalid", "wrong_password", "overloaded"),
+        responses=problems(BODY, "token_invalid", "wrong_password", "email_taken", "overloaded"),
     )
     async def confirm_email(body: Verification, client: Client) -> Response:
-        """Spend the token; a wrong password leaves it good."""
+        """Spend the token; a wrong password leaves it good. A change of address happens here."""
         return json_answer(
             User.of(
                 await accounts.verify_email(
@@ -102,7 +125,25 @@ def registration_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
             )
         )
 
+    @api.post(
+        "/email-changes/undo",
+        status_code=204,
+        operation_id="undoEmailChange",
+        summary="Cancel a change of address, or take it back",
+        responses=problems(BODY, "token_invalid", "email_taken"),
+    )
+    async def undo_email_change(body: Undo, client: Client) -> None:
+        """End every session and void the password; a reset link goes to the old address.
+
+        Where another account owns the old address by now, this one is suspended instead.
+        """
+        await accounts.undo_email_change(token=body.token, client=client)
+
     return api
+
+
+def _registered(account: Account | None) -> Response:
+    return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
 
 
 def own_account_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
@@ -137,5 +178,31 @@ def own_account_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
             client=client,
         )
         return json_answer(User.of(account))
+
+    @api.post(
+        "/email",
+        status_code=202,
+        response_model=Message,
+        operation_id="requestEmailChange",
+        summary="Ask to change the own e-mail address",
+        responses=problems(CALLER, BODY, "wrong_password", "overloaded"),
+    )
+    async def request_email_change(body: EmailChange, caller: Writer, client: Client) -> Message:
+        """Mail a link to the new address and a notice to the old; until then nothing changes."""
+        await accounts.request_email_change(
+            actor=caller, new_email=body.new_email, password=body.password, client=client
+        )
+        return _CHANGE_ASKED
+
+    @api.post(
+        "/deletion",
+        status_code=204,
+        operation_id="deleteOwnAccount",
+        summary="Delete the own account",
+        responses=problems(CALLER, BODY, "wrong_password", "last_admin", "overloaded"),
+    )
+    async def delete_own_account(body: Deletion, caller: Writer, client: Client) -> None:
+        """Erase at once what is stored about the caller; the username stays taken for a while."""
+        await accounts.delete(actor=caller, password=body.password, client=client)
 
     return api

@@ -8,9 +8,26 @@ from starlette.exceptions import HTTPException
 
 from ...application.gatepost import Gatepost
 from ...domain.errors import GatepostError
-from . import accounts, credentials, docs, operations, pages, problem_pages, sessions, well_known
+from ...domain.idempotency import AlreadyAnswered
+from . import (
+    accounts,
+    administration,
+    audit,
+    clients,
+    credentials,
+    docs,
+    oauth,
+    oauth_metadata,
+    operations,
+    pages,
+    problem_pages,
+    roles,
+    sessions,
+    well_known,
+)
 from .cookies import RefreshCookie
 from .errors import Problems, RequestRefused
+from .idempotency import on_already_answered
 from .middleware import Layer
 from .openapi import Application
 from .options import HttpOptions
@@ -33,12 +50,15 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={
+            AlreadyAnswered: on_already_answered,
             RequestRefused: problems.on_refused,
             GatepostError: problems.on_domain_error,
             RequestValidationError: problems.on_validation_error,
             HTTPException: problems.on_http_exception,
         },
     )
+    if options.password_grant:
+        app.token_url = "/oauth2/token"  # noqa: S105
     for router in _routers(gatepost, options):
         # Flat instead of included: an included router is searched twice for every request.
         app.router.routes.extend(router.routes)
@@ -52,8 +72,16 @@ def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
     route = guarded(gatepost.sessions.authenticate)
     yield accounts.own_account_router(gatepost.accounts, route)
     yield sessions.router(gatepost.sessions, route, RefreshCookie.of(options))
-    yield accounts.registration_router(gatepost.accounts, route)
+    yield accounts.registration_router(gatepost.accounts, gatepost.idempotency, route)
     yield credentials.router(gatepost.credentials, route)
+    yield from administration.routers(gatepost, route, options.public_url)
+    yield roles.router(gatepost.roles, route)
+    yield audit.router(gatepost.audit, route, options.public_url)
+    yield clients.router(gatepost.clients, route, options.public_url)
+    yield oauth.router(gatepost, password_grant=options.password_grant)
+    yield oauth_metadata.router(
+        gatepost.policies.tokens.issuer, password_grant=options.password_grant, docs=options.docs
+    )
     yield well_known.router(gatepost.keys, options.frontend_url)
     yield operations.router(gatepost.database, options)
     yield problem_pages.router()

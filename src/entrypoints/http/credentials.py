@@ -46,7 +46,7 @@ def router(credentials: Credentials, route: type[APIRoute]) -> APIRouter:
         "/password-resets/confirm",
         status_code=204,
         operation_id="resetPassword",
-        summary="Set a new password with the mailed token",
+        summary="Set a new password with a mailed token, or with that of an initial password",
         responses=problems(BODY, "token_invalid", "overloaded"),
     )
     async def reset_password(body: Reset, client: Client) -> None:

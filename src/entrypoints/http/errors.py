@@ -18,7 +18,8 @@ from starlette.types import Scope
 from ...domain import errors as domain
 from ...domain.errors import GatepostError, Kind, ValidationFailed
 from .client_address import client_of
-from .validation import Fault, fault, faults_of
+from .oauth_errors import BASIC, oauth_answer, speaks_oauth
+from .validation import Fault, fault, faults_of, parameter_fault
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -71,6 +72,12 @@ UNSUPPORTED_MEDIA_TYPE = ProblemType(
     "The body must be application/json.",
     "In UTF-8, and without a content encoding.",
 )
+PRECONDITION_REQUIRED = ProblemType(
+    "precondition_required",
+    428,
+    "Say which version you mean.",
+    "Send the ETag of what you read as If-Match, so that nobody's change is overwritten.",
+)
 INTERNAL_ERROR = ProblemType(
     "internal_error",
     500,
@@ -78,7 +85,14 @@ INTERNAL_ERROR = ProblemType(
     "It was logged; the request id finds it.",
 )
 
-_OF_HTTP = (MALFORMED, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INTERNAL_ERROR)
+_OF_HTTP = (
+    MALFORMED,
+    METHOD_NOT_ALLOWED,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    PRECONDITION_REQUIRED,
+    INTERNAL_ERROR,
+)
 
 
 @cache
@@ -100,23 +114,31 @@ class RequestRefused(Exception):
         *,
         faults: Iterable[Fault] = (),
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(type_.code)
         self.type = type_
         self.detail = detail or type_.title
         self.faults = tuple(faults)
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
     @classmethod
     def because(
-        cls, error: GatepostError, headers: Mapping[str, str] | None = None
+        cls,
+        error: GatepostError,
+        headers: Mapping[str, str] | None = None,
+        *,
+        has_body: bool = True,
     ) -> "RequestRefused":
         found = error.errors if isinstance(error, ValidationFailed) else ()
+        place, start = (fault, "/") if has_body else (parameter_fault, "")
         return cls(
             ProblemType.of(type(error)),
             error.detail,
-            faults=[fault(f"/{each.field}", each.code, each.message) for each in found],
+            faults=[place(f"{start}{each.field}", each.code, each.message) for each in found],
             headers={**_headers_of(error), **(headers or {})},
+            members=_members_of(error),
         )
 
 
@@ -125,6 +147,8 @@ def invalid(*faults: Fault) -> RequestRefused:
 
 
 def _headers_of(error: GatepostError) -> dict[str, str]:
+    if isinstance(error, domain.InvalidClient):
+        return {"WWW-Authenticate": BASIC}
     if error.kind is Kind.UNAUTHENTICATED:
         # RFC 6750 section 3.1: no error code when no credentials came.
         bad_token = isinstance(error, domain.AccessTokenInvalid)
@@ -137,6 +161,13 @@ def _headers_of(error: GatepostError) -> dict[str, str]:
     return {}
 
 
+def _members_of(error: GatepostError) -> dict[str, str]:
+    """Collect extension members (RFC 9457 section 3.2)."""
+    if isinstance(error, domain.PasswordChangeRequired):
+        return {"password_change_token": error.password_change_token}
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Problems:
     """Answers refusals; `public_url` is the start of every problem's `type`."""
@@ -144,6 +175,9 @@ class Problems:
     public_url: str
 
     def answer(self, scope: Scope, refused: RequestRefused) -> Response:
+        type_ = refused.type
+        if speaks_oauth(scope["path"], type_.code):
+            return oauth_answer(type_.code, type_.status, refused.detail, refused.headers)
         body: dict[str, Any] = {
             "type": f"{self.public_url.rstrip('/')}/problems/{refused.type.code}",
             "title": refused.type.title,
@@ -152,6 +186,7 @@ class Problems:
             "instance": quote(scope["path"], safe="/:@!$&'()*+,;=", errors="replace"),
             "code": refused.type.code,
             "request_id": client_of(scope).request_id,
+            **refused.members,
         }
         if refused.type.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             body["errors"] = refused.faults
@@ -166,7 +201,8 @@ class Problems:
         return self.answer(request.scope, error)
 
     async def on_domain_error(self, request: Request, error: GatepostError) -> Response:
-        return self.answer(request.scope, RequestRefused.because(error))
+        refused = RequestRefused.because(error, has_body=request.method != "GET")
+        return self.answer(request.scope, refused)
 
     async def on_validation_error(
         self, request: Request, error: RequestValidationError

@@ -6,12 +6,14 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
+from ...domain.roles import Scope
 from .errors import PROBLEM_JSON, catalogue
 
 Responses = dict[int | str, dict[str, Any]]
 
 _ANYWHERE = ("internal_error", "unavailable")
 BODY = ("malformed_request", "body_too_large", "unsupported_media_type", "validation_failed")
+KEYED = ("idempotency_key_reused", "idempotency_key_in_use")
 CALLER = ("unauthenticated", "access_token_invalid", "insufficient_scope")
 _REFRESH_COOKIE = {
     "type": "apiKey",
@@ -42,6 +44,10 @@ class Problem(BaseModel):
     code: str
     request_id: str
     errors: list[ProblemFault] | None = Field(default=None, description="With status 422.")
+    password_change_token: str | None = Field(
+        default=None,
+        description="With `password_change_required`: spend it at `/v1/password-resets/confirm`.",
+    )
 
 
 def problems(*codes: str | Iterable[str]) -> Responses:
@@ -66,7 +72,12 @@ def _response(status: int | str, codes: list[str]) -> dict[str, Any]:
 
 
 class Application(FastAPI):
-    """The framework's application whose description knows our problems."""
+    """The framework's application whose description knows our problems.
+
+    With `token_url` the Authorize button signs in by the password grant there.
+    """
+
+    token_url: str | None = None
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -78,4 +89,21 @@ class Application(FastAPI):
             schemas["Problem"] = problem
             schemes = schema["components"].setdefault("securitySchemes", {})
             schemes["refreshCookie"] = _REFRESH_COOKIE
+            schemes["clientBasic"] = {"type": "http", "scheme": "basic"}
+            if self.token_url is not None:
+                schemes["password"] = _password_flow(self.token_url)
+                _offer_password(schema["paths"])
         return self.openapi_schema or {}
+
+
+def _password_flow(token_url: str) -> dict[str, Any]:
+    scopes = {scope.value: "" for scope in Scope}
+    flow = {"tokenUrl": token_url, "refreshUrl": token_url, "scopes": scopes}
+    return {"type": "oauth2", "flows": {"password": flow}}
+
+
+def _offer_password(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Open every route that takes a bearer token to the token that the button fetches."""
+    operations = (operation for path in paths.values() for operation in path.values())
+    for ways in (operation.get("security", []) for operation in operations):
+        ways += [{"password": way["bearer"]} for way in ways if "bearer" in way]

@@ -28,6 +28,7 @@ class HttpOptions:
     public_url: str = _LOCAL
     frontend_url: str = _LOCAL
     docs: bool = False
+    password_grant: bool = False
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     draining: Callable[[], bool] = _never

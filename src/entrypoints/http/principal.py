@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Security
@@ -12,11 +13,11 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...application.sessions import Authenticate
+from ...application.tokens import Authenticate
 from ...domain.audit import ClientContext
 from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
-from .client_address import client_of
+from .client_address import CLIENT_KEY, client_of
 from .json_body import read_json
 
 _PRINCIPAL = "gatepost.principal"
@@ -48,6 +49,15 @@ async def _client(request: Request) -> ClientContext:
 
 Reader = Annotated[Principal, Security(_bearer, scopes=[Scope.ACCOUNT_READ])]
 Writer = Annotated[Principal, Security(_bearer, scopes=[Scope.ACCOUNT_WRITE])]
+UsersReader = Annotated[Principal, Security(_bearer, scopes=[Scope.USERS_READ])]
+UsersWriter = Annotated[Principal, Security(_bearer, scopes=[Scope.USERS_WRITE])]
+RolesReader = Annotated[Principal, Security(_bearer, scopes=[Scope.ROLES_READ])]
+RolesWriter = Annotated[Principal, Security(_bearer, scopes=[Scope.ROLES_WRITE])]
+SessionsReader = Annotated[Principal, Security(_bearer, scopes=[Scope.SESSIONS_READ])]
+SessionsWriter = Annotated[Principal, Security(_bearer, scopes=[Scope.SESSIONS_WRITE])]
+AuditReader = Annotated[Principal, Security(_bearer, scopes=[Scope.AUDIT_READ])]
+ClientsReader = Annotated[Principal, Security(_bearer, scopes=[Scope.CLIENTS_READ])]
+ClientsWriter = Annotated[Principal, Security(_bearer, scopes=[Scope.CLIENTS_WRITE])]
 Client = Annotated[ClientContext, Depends(_client)]
 
 
@@ -90,6 +100,9 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
         for scope in scopes:
             principal.require(scope)
         request.scope[_PRINCIPAL] = principal
+        if principal.client_id is not None:
+            client = replace(client_of(request.scope), client_id=str(principal.client_id))
+            request.scope[CLIENT_KEY] = client
         return await inner(request)
 
     return handle

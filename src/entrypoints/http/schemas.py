@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from starlette.responses import Response
 
-from ...application.sessions import SignedIn
+from ...application.tokens import SignedIn
+from ...domain import roles
 from ...domain import sessions as domain
 from ...domain.accounts import Account, AccountStatus
 from ...domain.roles import roles_held
@@ -69,6 +70,29 @@ class User(BaseModel):
             created_at=account.created_at,
             updated_at=account.updated_at,
         )
+
+
+class UserList(BaseModel):
+    """A page of accounts."""
+
+    items: list[User]
+    next_cursor: str | None
+
+
+class Role(BaseModel):
+    """A named set of scopes."""
+
+    name: str
+    scopes: list[str]
+    built_in: bool
+
+    @classmethod
+    def of(cls, role: roles.Role) -> "Role":
+        return cls(name=role.name, scopes=sorted(role.scopes), built_in=role.is_built_in)
+
+
+class RoleList(BaseModel):
+    items: list[Role]
 
 
 class Tokens(BaseModel):

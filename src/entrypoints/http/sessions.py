@@ -7,10 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.routing import APIRoute
 from pydantic import Field
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...application.sessions import Sessions, SignedIn
+from ...application.sessions import Sessions
+from ...application.tokens import SignedIn
 from ...domain.audit import ClientContext
 from ...domain.errors import InvalidGrant, Unauthenticated
 from .cookies import RefreshCookie
@@ -23,6 +25,15 @@ from .validation import fault
 # Shown in lists and mails, where a line break could pass for something else.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _BY_TOKEN_OR_COOKIE: dict[str, Any] = {"security": [{"bearer": []}, {"refreshCookie": []}]}
+
+
+class _SessionId(StringConvertor):
+    """Leaves `/refresh` and `/current` alone: they have methods of their own, and a 405."""
+
+    regex = "(?!(?:refresh|current)$)[^/]+"
+
+
+register_url_convertor("session_id", _SessionId())
 
 
 class LogInForm(Form):
@@ -95,7 +106,13 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
         response_model=Tokens,
         operation_id="logIn",
         summary="Sign in",
-        responses=problems(BODY, "invalid_credentials", "email_not_verified", "overloaded"),
+        responses=problems(
+            BODY,
+            "invalid_credentials",
+            "password_change_required",
+            "email_not_verified",
+            "overloaded",
+        ),
     )
     async def log_in(body: LogInForm, client: Client) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
@@ -145,7 +162,7 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
         return await exchange.log_out(request, client)
 
     @api.delete(
-        "/{id}",
+        "/{id:session_id}",
         status_code=204,
         operation_id="endSession",
         summary="End one of the own sessions",

@@ -48,6 +48,10 @@ def fault(pointer: str, code: str, message: str | None = None) -> Fault:
     return {"pointer": pointer, "code": code, "message": message or _MESSAGES[code]}
 
 
+def parameter_fault(name: str, code: str, message: str) -> Fault:
+    return {"parameter": name if _NAME.fullmatch(name) else "", "code": code, "message": message}
+
+
 def faults_of(errors: Sequence[Any]) -> list[Fault]:
     """Translate the validator's errors; a body may break far more rules than anybody reads."""
     return [_fault_of(error) for error in errors[:_MAX_FAULTS]]
@@ -64,7 +68,7 @@ def _fault_of(error: Mapping[str, Any]) -> Fault:
     code = _code_of(error["type"])
     message = _MESSAGES[code]
     if place != "body":
-        return {"parameter": str(steps[0]), "code": code, "message": message}
+        return parameter_fault(str(steps[0]), code, message)
     pointer = ""
     for step in steps:
         pointer = pointer_to(pointer, step)

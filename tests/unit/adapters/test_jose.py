@@ -260,6 +260,17 @@ def test_jw_07_every_claim_is_required(
     assert refused(tokens, forge(members))
 
 
+def test_jw_20_only_a_token_whose_client_is_its_subject_has_no_session(
+    tokens: JwtAccessTokens, forge: Forge, members: dict[str, object]
+) -> None:
+    members["client_id"] = members["sub"]
+    tokens.verify(forge(members))
+    del members["sid"]
+    assert tokens.verify(forge(members)).session_id is None
+    assert refused(tokens, forge(members | {"sid": None}))
+    assert refused(tokens, forge(members | {"client_id": "gatepost"}))
+
+
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
     "value",

@@ -36,9 +36,17 @@ from tests.contracts.security import some_claims, with_new_key
 from tests.contracts.storage import AccountRacesContract as TestAccountRaces
 from tests.contracts.storage import AccountRepositoryContract as TestAccounts
 from tests.contracts.storage import AuditContract as TestAudit
+from tests.contracts.storage import AuditTrailContract as TestAuditTrail
 from tests.contracts.storage import CallerReaderContract as TestCallers
+from tests.contracts.storage import ClientContract as TestClients
+from tests.contracts.storage import DirectoryContract as TestDirectory
+from tests.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
+from tests.contracts.storage import EmailChangeContract as TestEmailChanges
+from tests.contracts.storage import ErasureContract as TestErasure
+from tests.contracts.storage import IdempotencyContract as TestIdempotency
 from tests.contracts.storage import JobQueueContract as TestJobs
 from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
+from tests.contracts.storage import RoleContract as TestRoles
 from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
@@ -49,12 +57,20 @@ __all__ = [
     "TestAccountRaces",
     "TestAccounts",
     "TestAudit",
+    "TestAuditTrail",
     "TestCallers",
     "TestCipher",
+    "TestClients",
+    "TestDirectory",
+    "TestDirectoryRaces",
+    "TestEmailChanges",
+    "TestErasure",
+    "TestIdempotency",
     "TestJobs",
     "TestOneTimeTokens",
     "TestPasswordHasher",
     "TestRefreshTokens",
+    "TestRoles",
     "TestSessionRaces",
     "TestSessions",
     "TestSigningKeys",

@@ -10,7 +10,7 @@ from gatepost.adapters.memory import MemoryUnitOfWork, PlainPasswordHasher, memo
 from gatepost.application.ports.delivery import Mail
 from gatepost.application.ports.security import SealPurpose
 from gatepost.application.ports.storage import Transaction, UnitOfWork
-from gatepost.application.sessions import SignedIn
+from gatepost.application.tokens import SignedIn
 from gatepost.domain.accounts import Account
 from gatepost.domain.audit import AuditEntry, AuditType, ClientContext
 from gatepost.domain.errors import Overloaded

@@ -1,8 +1,10 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gatepost.domain.accounts import Account
+from gatepost.application.ports.storage import AccountSort
+from gatepost.domain.accounts import Account, AccountId, AccountStatus
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import (
     EmailTaken,
@@ -11,7 +13,8 @@ from gatepost.domain.errors import (
     UsernameTaken,
     ValidationFailed,
 )
-from gatepost.domain.roles import ADMIN, Principal, Scope
+from gatepost.domain.roles import ADMIN, USER, Principal, Scope
+from tests.builders import new_id
 from tests.unit.application.service import CLIENT, PASSWORD, SECOND, Service
 
 OPERATOR = Principal.operator()
@@ -27,6 +30,11 @@ async def created(
     return await service.gatepost.administration.create_administrator(
         actor=actor, username=username, email=email, password=password, client=CLIENT
     )
+
+
+async def listed(service: Service, **wanted: Any) -> list[str]:
+    page = await service.gatepost.administration.list_accounts(actor=OPERATOR, **wanted)
+    return [account.username.value for account in page.items]
 
 
 async def test_the_operator_makes_an_administrator_who_can_sign_in(service: Service) -> None:
@@ -74,9 +82,65 @@ async def test_accounts_are_listed_newest_first_without_placeholders(service: Se
     service.clock.advance(SECOND)
     await service.register("eve", "ada@example.com")
     await service.register("bob", "bob@example.com")
+    assert await listed(service) == ["bob", "ada"]
+    assert await listed(service, limit=1) == ["bob"]
+
+
+async def test_pages_follow_each_other_to_the_end(service: Service) -> None:
+    for name in ("ada", "bob", "carla"):
+        await service.register(name, f"{name}@example.com")
     listing = service.gatepost.administration.list_accounts
-    assert [row.username.value for row in await listing(actor=OPERATOR)] == ["bob", "ada"]
-    assert [row.username.value for row in await listing(actor=OPERATOR, limit=1)] == ["bob"]
+    seen, cursor = [], None
+    while True:
+        page = await listing(
+            actor=OPERATOR, sort=AccountSort.USERNAME_DOWN, limit=1, cursor=cursor
+        )
+        seen += [account.username.value for account in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == ["carla", "bob", "ada"]
+
+
+async def test_a_cursor_is_good_for_its_own_list_alone(service: Service) -> None:
+    for name in ("ada", "bob"):
+        await service.register(name, f"{name}@example.com")
+    listing = service.gatepost.administration.list_accounts
+    page = await listing(actor=OPERATOR, limit=1)
+    assert "bob" not in (page.next_cursor or "")
+    others: list[dict[str, Any]] = [{"q": "a"}, {"status": AccountStatus.ACTIVE}, {"role": USER}]
+    for other in others:
+        with pytest.raises(ValidationFailed) as refused:
+            await listing(actor=OPERATOR, cursor=page.next_cursor, **other)
+        assert refused.value.errors[0].field == "cursor"
+    with pytest.raises(ValidationFailed):
+        await listing(actor=OPERATOR, cursor=page.next_cursor, sort=AccountSort.EMAIL)
+
+
+@pytest.mark.parametrize(
+    ("q", "expected"),
+    [
+        ("AD", ["ada"]),
+        ("a", ["ada", "zoe"]),
+        ("Albert@M\u00fcller.example", ["zoe"]),
+        ("albert@xn--mller-kva", ["zoe"]),
+        ("nobody", []),
+        (None, ["ada", "zoe"]),
+    ],
+)
+async def test_accounts_are_found_by_the_start_of_name_or_address(
+    service: Service, q: str | None, expected: list[str]
+) -> None:
+    await service.register("ada", "lovelace@example.com")
+    await service.register("zoe", "Albert@m\u00fcller.example")
+    assert await listed(service, q=q, sort=AccountSort.USERNAME) == expected
+
+
+async def test_everybody_is_found_by_the_role_that_everybody_holds(service: Service) -> None:
+    await service.register()
+    await created(service)
+    assert await listed(service, role=USER, sort=AccountSort.USERNAME) == ["ada", "root"]
+    assert await listed(service, role=ADMIN) == ["root"]
 
 
 async def test_an_account_is_shown_by_name_or_address(service: Service) -> None:
@@ -101,4 +165,16 @@ async def test_looking_at_accounts_needs_the_scope(service: Service) -> None:
         await service.gatepost.administration.list_accounts(actor=nobody)
     with pytest.raises(InsufficientScope):
         await service.gatepost.administration.show(actor=nobody, login="ada")
+    with pytest.raises(InsufficientScope):
+        await service.gatepost.administration.show.by_id(actor=nobody, account_id=account.id)
     assert ADMIN not in account.roles
+
+
+async def test_an_account_is_shown_by_its_id_unless_it_is_a_placeholder(service: Service) -> None:
+    account = await service.has()
+    await service.register("eve", "ada@example.com")
+    show = service.gatepost.administration.show.by_id
+    assert await show(actor=OPERATOR, account_id=account.id) == account
+    for account_id in (service.account("eve").id, AccountId(new_id())):
+        with pytest.raises(NotFound):
+            await show(actor=OPERATOR, account_id=account_id)

@@ -115,5 +115,93 @@ def test_recovery_of_an_unproven_account_drops_what_a_stranger_may_have_set() ->
     assert account.expires_at is None
 
 
+def test_recovery_leaves_what_an_administrator_set_before_the_address_was_proven() -> None:
+    account = an_account(email_verified=False, bio="from the file", roles=("auditor",))
+    account.recover("new hash", LATER)
+    assert (account.bio, account.roles, account.email_verified) == (
+        "from the file",
+        ("auditor",),
+        True,
+    )
+
+
+def test_an_initial_password_expires_at_its_time_and_another_never() -> None:
+    account = an_account()
+    assert not account.has_password_expired(NOW + 9999 * DAY)
+    account.password_expires_at = LATER
+    assert not account.has_password_expired(LATER - TICK)
+    assert account.has_password_expired(LATER)
+    account.set_password("own hash", LATER)
+    assert not account.has_password_expired(LATER)
+
+
+def test_a_changed_address_is_a_proven_one() -> None:
+    account, email = an_account(email_verified=False), EmailAddress("new@example.com")
+    account.change_address(email, LATER)
+    assert (account.email, account.email_verified, account.updated_at) == (email, True, LATER)
+    assert account.password_hash
+
+
+def test_an_address_that_is_taken_back_voids_the_password() -> None:
+    account, email = an_account(), EmailAddress("old@example.com")
+    account.password_expires_at = LATER
+    account.take_back_address(email, LATER)
+    assert (account.email, account.email_verified) == (email, True)
+    assert account.password_hash is None
+    assert not account.has_password_expired(LATER)
+    assert account.is_usable(LATER)
+
+
+def test_nobody_gets_into_a_locked_account() -> None:
+    account = an_account()
+    account.lock_out(LATER)
+    assert account.password_hash is None
+    assert not account.is_usable(LATER)
+
+
+def test_an_address_that_is_given_up_leaves_a_placeholder() -> None:
+    account = an_unproven_account()
+    expires_at = account.expires_at
+    account.give_up_address(LATER)
+    assert account.is_placeholder
+    assert (account.expires_at, account.updated_at) == (expires_at, LATER)
+
+
+def test_az_07_of_an_erased_account_the_username_is_left_for_90_days() -> None:
+    account = an_account(bio="Counts.", roles=("admin",))
+    account.locale, account.notified_at, account.password_expires_at = "de", NOW, LATER
+    account.erase(LATER)
+    until = LATER + 90 * DAY
+    assert account == replace(
+        an_account(email_verified=False, is_placeholder=True, password_hash=None),
+        id=account.id,
+        username=account.username,
+        email=EmailAddress(""),
+        status=AccountStatus.SUSPENDED,
+        updated_at=account.updated_at,
+        expires_at=until,
+    )
+    assert not account.has_expired(until - TICK)
+    assert account.has_expired(until)
+    with pytest.raises(ValidationFailed):
+        EmailAddress.parse(account.email.value)
+
+
 def test_a_password_hash_does_not_show_in_a_log() -> None:
     assert "secret hash" not in repr(an_account(password_hash="secret hash"))
+
+
+def test_every_change_makes_a_later_version() -> None:
+    account = an_account()
+    seen = [account.updated_at]
+    for now in (NOW, NOW - DAY, NOW + DAY):
+        account.touch(now)
+        seen.append(account.updated_at)
+    assert seen == sorted(set(seen))
+    assert seen[-1] == NOW + DAY
+
+
+def test_an_address_that_somebody_else_chose_is_unproven() -> None:
+    account = an_account(email="ada@example.com")
+    account.assign_address(EmailAddress("ada@example.org"))
+    assert (account.email.value, account.email_verified) == ("ada@example.org", False)

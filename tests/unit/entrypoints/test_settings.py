@@ -34,6 +34,7 @@ def test_the_defaults_are_those_of_a_laptop() -> None:
     assert settings.issuer == settings.frontend_url == "http://127.0.0.1:8000"
     assert settings.database_url is None
     assert settings.serves_docs
+    assert settings.password_grant
     assert settings.shutdown_delay == timedelta(0)
     assert settings.tokens.access_ttl == timedelta(minutes=15)
 
@@ -103,7 +104,10 @@ def test_production_starts_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load()
     assert settings.issuer == "https://id.example.com"
     assert not settings.serves_docs
+    assert not settings.password_grant
     assert settings.shutdown_delay == timedelta(seconds=5)
+    monkeypatch.setenv("GATEPOST_OAUTH__PASSWORD_GRANT", "true")
+    assert load().password_grant
 
 
 def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ A GET spends nothing: mail scanners follow links. The form posts the token that 
 script take from the fragment.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -34,53 +34,102 @@ Submit = Callable[[str, str, ClientContext], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """The one thing that somebody types into a page; `kind` is the type of its field."""
+
+    label: str
+    kind: str
+    autocomplete: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Form:
     """One page: what it says, what it asks for, and the use case that its form calls."""
 
     path: str
     title: str
-    label: str
-    autocomplete: str
+    asked: _Asked | None
     button: str
     done: str
     submit: Submit
 
 
+_PASSWORD = _Asked("Your password", "password", "current-password")
+_NEW_PASSWORD = _Asked("New password", "password", "new-password")
+_EMAIL = _Asked("Your e-mail address", "email", "email")
+
+
 def routes(gatepost: Gatepost) -> list[Route]:
     """Make the pages; mounted only where the links lead to this service itself."""
 
-    async def verify(token: str, password: str, client: ClientContext) -> object:
-        return await gatepost.accounts.verify_email(token=token, password=password, client=client)
-
-    async def reset(token: str, password: str, client: ClientContext) -> object:
-        await gatepost.credentials.reset(token=token, new_password=password, client=client)
-        return None
-
-    forms = [
-        _Form(
-            "/verify-email",
-            "Confirm your e-mail address",
-            "The password you registered with",
-            "current-password",
-            "Confirm",
-            "Your address is confirmed. You can sign in now.",
-            verify,
-        ),
-        _Form(
-            "/reset-password",
-            "Choose a new password",
-            "New password",
-            "new-password",
-            "Set password",
-            "Your password is set, and every session has ended. You can sign in now.",
-            reset,
-        ),
-    ]
     service = gatepost.policies.passwords.service_name
+    forms = (*_forms_of_addresses(gatepost), *_forms_of_passwords(gatepost))
     return [
         *(Route(f.path, _endpoint(f, service), methods=["GET", "POST"]) for f in forms),
         Route("/pages/{name}", _asset, methods=["GET"]),
     ]
+
+
+def _forms_of_addresses(gatepost: Gatepost) -> Iterator[_Form]:
+    async def verify(token: str, password: str, client: ClientContext) -> object:
+        return await gatepost.accounts.verify_email(token=token, password=password, client=client)
+
+    async def undo(token: str, nothing: str, client: ClientContext) -> object:
+        await gatepost.accounts.undo_email_change(token=token, client=client)
+        return None
+
+    yield _Form(
+        "/verify-email",
+        "Confirm your e-mail address",
+        _PASSWORD,
+        "Confirm",
+        "Your address is confirmed. You can sign in now.",
+        verify,
+    )
+    yield _Form(
+        "/confirm-email",
+        "Confirm your new e-mail address",
+        _PASSWORD,
+        "Confirm",
+        "This is your address now.",
+        verify,
+    )
+    yield _Form(
+        "/undo-email",
+        "Stop the change of your e-mail address",
+        None,
+        "It was not me",
+        "The change is undone, and everybody is signed out. A message with a link to set a new "
+        "password is on its way to you.",
+        undo,
+    )
+
+
+def _forms_of_passwords(gatepost: Gatepost) -> Iterator[_Form]:
+    async def reset(token: str, password: str, client: ClientContext) -> object:
+        await gatepost.credentials.reset(token=token, new_password=password, client=client)
+        return None
+
+    async def forget(no_token: str, email: str, client: ClientContext) -> object:
+        await gatepost.credentials.request_reset(email=email, client=client)
+        return None
+
+    yield _Form(
+        "/reset-password",
+        "Choose a new password",
+        _NEW_PASSWORD,
+        "Set password",
+        "Your password is set, and every session has ended. You can sign in now.",
+        reset,
+    )
+    yield _Form(
+        "/change-password",
+        "Change your password",
+        _EMAIL,
+        "Send me a link",
+        "If there is an account with this address, a link to set a new password is on its way.",
+        forget,
+    )
 
 
 def _endpoint(form: _Form, service: str) -> Callable[[Request], Awaitable[Response]]:
@@ -89,9 +138,9 @@ def _endpoint(form: _Form, service: str) -> Callable[[Request], Awaitable[Respon
         if request.method != "POST":
             return _page(form.title, _fields(form, "", ""), service, root)
         fields = await _posted(request)
-        token, password = fields.get("token", ""), fields.get("password", "")
+        token, typed = fields.get("token", ""), fields.get("typed", "")
         try:
-            await form.submit(token, password, client_of(request.scope))
+            await form.submit(token, typed, client_of(request.scope))
         except GatepostError as refused:
             body = _fields(form, _said(refused), token)
             return _page(form.title, body, service, root, STATUS[refused.kind])
@@ -113,15 +162,21 @@ def _said(refused: GatepostError) -> str:
 
 
 def _fields(form: _Form, fault: str, token: str) -> str:
-    """Write the form; the token goes back into it, the password never."""
+    """Write the form; the token goes back into it, what was typed never."""
     alert = f"<p role=alert>{escape(fault)}</p>" if fault else ""
     return (
         f"{alert}<form method=post>"
         f'<input type=hidden name=token value="{escape(token)}">'
-        f"<label for=password>{escape(form.label)}</label>"
-        f"<input id=password name=password type=password required "
-        f"autocomplete={form.autocomplete}>"
+        f"{_field(form.asked) if form.asked else ''}"
         f"<button>{escape(form.button)}</button></form>"
+    )
+
+
+def _field(asked: _Asked) -> str:
+    return (
+        f"<label for=typed>{escape(asked.label)}</label>"
+        f"<input id=typed name=typed type={asked.kind} required "
+        f"autocomplete={asked.autocomplete}>"
     )
 
 

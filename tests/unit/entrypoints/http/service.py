@@ -11,6 +11,8 @@ from fastapi.routing import APIRoute
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.memory import MemoryPorts, memory_ports
 from gatepost.application.ports.delivery import MailTemplate
+from gatepost.domain.audit import ClientContext
+from gatepost.domain.roles import Principal
 from gatepost.entrypoints.http.app import HttpOptions, create_app
 
 PUBLIC_URL = "https://id.example.com"
@@ -75,6 +77,17 @@ class Service:
     async def bearer(self, username: str) -> dict[str, str]:
         """Make a member, sign in, and return the header that shows it."""
         await self.member(username)
+        return bearing(await self.sign_in(username))
+
+    async def admin(self, username: str = "root") -> dict[str, str]:
+        """Make an administrator, sign in, and return the header that shows it."""
+        await self.gatepost.administration.create_administrator(
+            actor=Principal.operator(),
+            username=username,
+            email=f"{username}@example.com",
+            password=PASSWORD,
+            client=ClientContext(),
+        )
         return bearing(await self.sign_in(username))
 
 

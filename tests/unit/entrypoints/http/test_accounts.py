@@ -203,3 +203,24 @@ async def test_a_taken_username_conflicts(service: Service) -> None:
     await service.registered("bob")
     answer = await service.http.patch("/v1/users/me", json={"username": "BOB"}, headers=headers)
     assert_problem(answer, 409, "username_taken")
+
+
+@pytest.mark.parametrize("length", [64, 128])
+async def test_pw_02_long_passwords_of_every_printable_character_work_exactly(
+    service: Service, length: int
+) -> None:
+    printable = "".join(map(chr, range(32, 127)))
+    password = (printable * 2)[:length]
+    form = {"username": "ada", "email": "ada@example.com", "password": password}
+    assert (await service.http.post("/v1/register", json=form)).status_code == 202
+    proof = {
+        "token": await service.mailed_token("ada@example.com", MailTemplate.WELCOME),
+        "password": password,
+    }
+    confirmed = await service.http.post("/v1/email-verifications/confirm", json=proof)
+    assert confirmed.status_code == 200
+    answers = [
+        await service.http.post("/v1/sessions", json={"login": "ada", "password": tried})
+        for tried in (password, password[:-1] + "\u00e9", password[:-1], password + " ")
+    ]
+    assert [answer.status_code for answer in answers] == [201, 401, 401, 401]

@@ -1,6 +1,7 @@
 """Whatever is sent: a refusal of the documented shape, which repeats nothing of it."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -20,13 +21,14 @@ from tests.unit.entrypoints.http.service import (
 
 MARKER = "mrk7Zq"
 JSON = "application/json"
+SOME_ID = "01890000-0000-7000-8000-000000000001"
 WRONG_VALUES = [1, -1.5, True, None, [MARKER], {"a": MARKER}, [[[MARKER]]], 10**400]
 
 
 @pytest.fixture(scope="module")
 async def signed_in() -> Service:
     service = await open_service()
-    service.http.headers.update(await service.bearer("ada"))
+    service.http.headers.update(await service.admin())
     return service
 
 
@@ -48,8 +50,9 @@ async def send(
     service: Service, route: APIRoute, body: bytes, media: str = JSON, **more: str
 ) -> httpx2.Response:
     method = method_of(route)
-    headers = {"Content-Type": media, **more}
-    answer = await service.http.request(method, route.path, content=body, headers=headers)
+    headers = {"Content-Type": media, "If-Match": "*", **more}
+    path = re.sub(r"\{\w*id\}", SOME_ID, route.path).replace("{name}", "support")
+    answer = await service.http.request(method, path, content=body, headers=headers)
     assert 400 <= answer.status_code < 500, (route.path, body[:80], answer.text)
     assert answer.headers["content-type"] == "application/problem+json"
     assert MARKER not in answer.text
@@ -135,12 +138,15 @@ async def test_in_05_wrong_types_in_every_field(signed_in: Service) -> None:
     for route in routes_with_body(signed_in):
         for name in fields_of(route):
             for value in WRONG_VALUES:
-                if value is None and name in ("bio", "refresh_token"):
+                if value is None and name in ("bio", "refresh_token", "expires_at"):
+                    continue
+                if value == [MARKER] and name in ("roles", "scopes"):
                     continue
                 answer = await send(signed_in, route, json.dumps({name: value}).encode())
                 errors = assert_problem(answer, 422, "validation_failed")["errors"]
-                if not (value is None and name in ("locale", "device_name")):
-                    assert f"/{name}" in {each["pointer"] for each in errors}
+                nullable = ("locale", "device_name", *["password"] * (route.path == "/v1/users"))
+                if not (value is None and name in nullable):
+                    assert any(each["pointer"].startswith(f"/{name}") for each in errors)
 
 
 async def test_unknown_fields_are_named_but_no_values_or_odd_names(signed_in: Service) -> None:
@@ -204,9 +210,8 @@ async def test_json_in_utf_8_may_say_so(signed_in: Service) -> None:
     for media in ("application/json; charset=UTF-8", 'Application/JSON;charset="utf-8"'):
         for route in routes_with_body(signed_in):
             if route.path != "/v1/users/me":
-                assert_problem(
-                    await send(signed_in, route, b"{}", media), 422, "validation_failed"
-                )
+                answer = await send(signed_in, route, b"{}", media)
+                assert answer.json()["code"] in ("validation_failed", "not_found")
 
 
 async def test_in_03_a_body_over_the_limit(signed_in: Service) -> None:

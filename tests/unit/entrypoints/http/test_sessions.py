@@ -276,6 +276,10 @@ async def test_in_24_malformed_ids(service: Service) -> None:
         answer = await service.http.delete(f"/v1/sessions/{session_id}", headers=headers)
         error = assert_problem(answer, 422, "validation_failed")["errors"][0]
         assert (error["parameter"], error["code"]) == ("id", "invalid_id")
+    for path in ("/v1/sessions/refresh", "/v1/sessions/current"):
+        answer = await service.http.put(path, headers=headers)
+        assert_problem(answer, 405, "method_not_allowed")
+    assert (await service.http.delete("/v1/sessions/refresh")).headers["Allow"] == "POST"
     answer = await service.http.delete("/v1/sessions/..%2F1", headers=headers)
     assert answer.status_code == 404
 
@@ -293,3 +297,14 @@ async def test_all_but_the_current_session_are_ended(service: Service) -> None:
     assert (await service.http.get("/v1/users/me", headers=here)).status_code == 200
     answer = await service.http.get("/v1/users/me", headers=there)
     assert_problem(answer, 401, "access_token_invalid")
+
+
+async def test_se_15_every_sign_in_makes_a_session_of_its_own(service: Service) -> None:
+    await service.member("ada")
+    first = await service.sign_in("ada")
+    answer = await service.http.post(
+        "/v1/sessions", json={"login": "ada", "password": PASSWORD}, headers=bearing(first)
+    )
+    second = answer.json()
+    assert first["session_id"] != second["session_id"]
+    assert first["refresh_token"] != second["refresh_token"]

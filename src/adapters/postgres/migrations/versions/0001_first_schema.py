@@ -14,10 +14,14 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     create_accounts()
+    create_roles()
     create_one_time_tokens()
     create_sessions()
     create_signing_keys()
+    create_clients()
     create_audit_events()
+    create_idempotency_keys()
+    create_rate_limits()
     for statement in QUEUE:
         # One a call: the driver prepares statements, and prepares no scripts.
         op.get_bind().exec_driver_sql(statement)
@@ -26,7 +30,18 @@ def upgrade() -> None:
 def downgrade() -> None:
     for statement in NO_QUEUE:
         op.get_bind().exec_driver_sql(statement)
-    for table in ("audit_events", "signing_keys", "sessions", "one_time_tokens", "accounts"):
+    for table in (
+        "rate_limits",
+        "idempotency_keys",
+        "audit_events",
+        "client_secrets",
+        "clients",
+        "signing_keys",
+        "sessions",
+        "one_time_tokens",
+        "roles",
+        "accounts",
+    ):
         op.drop_table(table)
 
 
@@ -60,6 +75,20 @@ def create_accounts() -> None:
     )
     create_index("ix_accounts_expires_at", "expires_at", where="expires_at IS NOT NULL")
     create_index("ix_accounts_created_at", "created_at", "id", where="NOT is_placeholder")
+    suspended = "NOT is_placeholder AND status = 'suspended'"
+    create_index("ix_accounts_suspended", "created_at", "id", where=suspended)
+    create_index("ix_accounts_roles", "roles", where="roles <> '{}'", using="gin")
+
+
+def create_roles() -> None:
+    op.create_table(
+        "roles",
+        sa.Column("name", KEY, nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
 
 
 def create_one_time_tokens() -> None:
@@ -71,9 +100,10 @@ def create_one_time_tokens() -> None:
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("expires_at", MOMENT, nullable=False),
+        sa.Column("new_email", sa.Text),
         sa.PrimaryKeyConstraint("digest"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
-        sa.UniqueConstraint("account_id", "purpose"),
+        sa.UniqueConstraint("account_id", "purpose", "email"),
         sa.CheckConstraint(
             "purpose IN ('verify_email', 'reset_password', 'set_password', 'change_password',"
             " 'change_email', 'undo_email')",
@@ -128,6 +158,32 @@ def create_signing_keys() -> None:
     create_index("uq_signing_keys_active", "state", where="state = 'active'", unique=True)
 
 
+def create_clients() -> None:
+    op.create_table(
+        "clients",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("status IN ('active', 'disabled')", name="status"),
+    )
+    op.create_table(
+        "client_secrets",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("client_id", sa.Uuid, nullable=False),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("expires_at", MOMENT),
+        sa.Column("last_used_at", MOMENT),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["client_id"], ["clients.id"], ondelete="CASCADE"),
+    )
+    create_index("ix_client_secrets_client_id", "client_id")
+
+
 def create_audit_events() -> None:
     op.create_table(
         "audit_events",
@@ -146,18 +202,67 @@ def create_audit_events() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.CheckConstraint("result IN ('success', 'failure')", name="result"),
     )
+    create_index("ix_audit_events_created_at", "created_at", "id")
+    create_index("ix_audit_events_type", "type", "created_at", "id")
     for person in ("subject", "actor"):
         name, where = f"ix_audit_events_{person}", f"{person} IS NOT NULL"
         create_index(name, person, "created_at", "id", where=where)
 
 
-def create_index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> None:
+def create_idempotency_keys() -> None:
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("key", sa.LargeBinary, nullable=False),
+        sa.Column("sealed", sa.LargeBinary, nullable=False),
+        sa.Column("account_id", sa.Uuid, nullable=False),
+        sa.Column("expires_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
+    )
+    create_index("ix_idempotency_keys_account_id", "account_id")
+    create_index("ix_idempotency_keys_expires_at", "expires_at")
+
+
+def create_rate_limits() -> None:
+    op.create_table(
+        "rate_limits",
+        sa.Column("key", sa.LargeBinary, nullable=False),
+        sa.Column("tat", sa.BigInteger, nullable=False),
+        sa.Column("strikes", sa.SmallInteger, nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+        prefixes=["UNLOGGED"],
+        postgresql_with={"fillfactor": 50},
+    )
+
+
+def create_index(
+    name: str,
+    *columns: str,
+    where: str | None = None,
+    unique: bool = False,
+    using: str = "btree",
+) -> None:
     table = next(table for table in TABLES if f"_{table}_" in name)
     condition = None if where is None else sa.text(where)
-    op.create_index(name, table, list(columns), unique=unique, postgresql_where=condition)
+    op.create_index(
+        name,
+        table,
+        list(columns),
+        unique=unique,
+        postgresql_where=condition,
+        postgresql_using=using,
+    )
 
 
-TABLES = ("accounts", "one_time_tokens", "sessions", "signing_keys", "audit_events")
+TABLES = (
+    "accounts",
+    "one_time_tokens",
+    "sessions",
+    "signing_keys",
+    "client_secrets",
+    "audit_events",
+    "idempotency_keys",
+)
 
 # Printed by `pgq sql install` of PgQueuer 1.6.0, and frozen.
 QUEUE = (

@@ -1,0 +1,209 @@
+"""What only the OAuth endpoints do: machine clients, revocation, introspection."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ..domain.accounts import Account, AccountId
+from ..domain.audit import AuditType, ClientContext
+from ..domain.clients import Client, ClientId
+from ..domain.errors import AccessTokenInvalid, InvalidClient, InvalidGrant
+from ..domain.roles import Principal, Scope
+from ..domain.sessions import EndReason, RefreshClaim, Session, SessionId
+from ..domain.tokens import FIRST_PARTY_CLIENT
+from .audit import Auditor
+from .ports.security import AccessTokens, Clock, RefreshTokens
+from .ports.storage import CallerReader, UnitOfWork
+from .sessions import end_one
+from .tokens import Authenticate, Granted, Issuer, scopes_held
+
+
+class TokenNotRevocable(Exception):
+    """A machine client's token ends by itself, or with the client (RFC 7009 section 2.2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticateClient:
+    """Tell which machine client shows its id and secret.
+
+    Unknown, disabled, wrong and expired are one InvalidClient; audited, committed, then raised.
+    """
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, client_id: str, secret: str, client: ClientContext) -> Client:
+        known = _parsed(client_id)
+        if known is not None and (found := await self._matching(known, secret)):
+            return found
+        type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
+        await self.auditor.refused(type_, client, subject=known, failure=why)
+        raise InvalidClient
+
+    async def _matching(self, client_id: ClientId, secret: str) -> Client | None:
+        now = self.now()
+        async with self.uow() as tx:
+            found = await tx.clients.get(client_id)
+            used = found and found.secret_matching(secret, now)
+            if not used:
+                return None
+            if used.needs_note(now):
+                await tx.clients.note_use(used.id, now)
+                await tx.commit()
+        return found
+
+
+def _parsed(client_id: str) -> ClientId | None:
+    """Read an id in its one spelling; whatever else is typed there may be a secret."""
+    try:
+        parsed = UUID(client_id)
+    except ValueError:
+        return None
+    return ClientId(parsed) if str(parsed) == client_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantToClient:
+    """Give an authenticated client an access token (RFC 6749 section 4.4).
+
+    None asked for is all that it may have. Raises InvalidScope.
+    """
+
+    issuer: Issuer
+    now: Clock
+
+    def __call__(self, *, client: Client, scope: str | None = None) -> Granted:
+        return self.issuer.grant(client, self.now(), scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """End the session that a token of either kind belongs to (RFC 7009).
+
+    A token that opens nothing is no error: it has nothing left to end. Raises InvalidGrant for
+    another client's token, which stays as it is; TokenNotRevocable; Unavailable.
+    """
+
+    uow: UnitOfWork
+    access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
+    callers: CallerReader
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(
+        self, *, token: str, presented_by: Client | None = None, client: ClientContext
+    ) -> None:
+        found = await self._session_of(token)
+        if found is None:
+            return
+        if presented_by is not None:
+            raise InvalidGrant("The token was issued to another client.")
+        (session_id, owner), now, why = found, self.now(), EndReason.REVOKED
+        async with self.uow() as tx:
+            if await end_one(tx, self.auditor, owner, session_id, why, now, client):
+                await tx.commit()
+
+    async def _session_of(self, token: str) -> tuple[SessionId, AccountId] | None:
+        claim = self.refresh_tokens.open(token)
+        if claim is not None:
+            account = await self.callers.find(claim.session_id, self.now())
+            return (claim.session_id, account.id) if account else None
+        try:
+            claims = self.access_tokens.verify(token, expired_too=True)
+        except AccessTokenInvalid:
+            return None
+        if claims.session_id is None:
+            raise TokenNotRevocable
+        return claims.session_id, AccountId(claims.subject)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introspected:
+    """A token that is good now (RFC 7662 section 2.2)."""
+
+    subject: UUID
+    client_id: str
+    scope: str
+    issued_at: datetime
+    expires_at: datetime
+    session_id: SessionId | None
+    username: str | None = None
+    # Of an access token alone.
+    token_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Introspect:
+    """Tell what a token is worth now; None for nothing, whatever the reason.
+
+    Session, account and client are read, so that what has ended is inactive at once. Raises
+    InsufficientScope.
+    """
+
+    uow: UnitOfWork
+    authenticate: Authenticate
+    refresh_tokens: RefreshTokens
+
+    async def __call__(self, *, actor: Principal, token: str) -> Introspected | None:
+        actor.require(Scope.TOKENS_INTROSPECT)
+        claim = self.refresh_tokens.open(token)
+        return await (self._access(token) if claim is None else self._refresh(claim))
+
+    async def _access(self, token: str) -> Introspected | None:
+        try:
+            claims = self.authenticate.access_tokens.verify(token)
+            principal = await self.authenticate.principal(claims)
+        except AccessTokenInvalid:
+            return None
+        return Introspected(
+            subject=claims.subject,
+            client_id=claims.client_id,
+            scope=claims.scope,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            session_id=claims.session_id,
+            username=principal.account.username.value if principal.account else None,
+            token_id=claims.token_id,
+        )
+
+    async def _refresh(self, claim: RefreshClaim) -> Introspected | None:
+        now = self.authenticate.now()
+        account = await self.authenticate.callers.find(claim.session_id, now)
+        session = await self._current(account, claim, now) if account else None
+        if account is None or session is None:
+            return None
+        async with self.uow() as tx:
+            scopes = await scopes_held(tx, account)
+        return Introspected(
+            subject=account.id,
+            client_id=FIRST_PARTY_CLIENT,
+            scope=" ".join(scopes),
+            issued_at=session.rotated_at,
+            expires_at=session.idle_until,
+            session_id=session.id,
+            username=account.username.value,
+        )
+
+    async def _current(
+        self, account: Account, claim: RefreshClaim, now: datetime
+    ) -> Session | None:
+        """Find the session, if this is its one unspent token."""
+        shown = (claim.session_id, hashlib.sha256(claim.secret).digest(), claim.generation)
+        async with self.uow() as tx:
+            for one in await tx.sessions.list_live(account.id, now):
+                if (one.id, one.secret_hash, one.generation) == shown:
+                    return one
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """Grants, revocation and introspection, beside the sessions."""
+
+    authenticate_client: AuthenticateClient
+    grant_to_client: GrantToClient
+    revoke: Revoke
+    introspect: Introspect

@@ -1,0 +1,36 @@
+"""The password asked for again, before what a stolen session alone must not do."""
+
+from dataclasses import dataclass
+
+from ..domain.audit import AuditType, ClientContext
+from ..domain.errors import WrongPassword
+from ..domain.roles import Principal
+from .audit import Auditor
+from .ports.security import PasswordHasher
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthenticate:
+    """Compare the caller's password; audit a wrong one as the failure of what it was asked for.
+
+    Who goes on compares the stored hash again under lock. Raises WrongPassword, Overloaded.
+    """
+
+    hasher: PasswordHasher
+    auditor: Auditor
+
+    async def __call__(
+        self, *, actor: Principal, password: str, purpose: AuditType, client: ClientContext
+    ) -> None:
+        account = actor.own_account
+        if await self.hasher.verify(password, account.password_hash):
+            return
+        await self.auditor.refused(
+            purpose,
+            client,
+            actor=account.id,
+            subject=account.id,
+            session_id=actor.session_id,
+            failure=WrongPassword.code,
+        )
+        raise WrongPassword

@@ -1,0 +1,134 @@
+"""Access tokens: made for whoever signed in, and told apart when they come back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ..domain.accounts import Account
+from ..domain.clients import Client, ClientId
+from ..domain.errors import AccessTokenInvalid
+from ..domain.roles import Principal, roles_held, scopes_of
+from ..domain.sessions import Session, SessionId
+from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy, narrowed
+from .ports.security import AccessTokens, Clock, Secrets
+from .ports.storage import CallerReader, Transaction
+from .roles import own_roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """What a client gets: both tokens and how long they live."""
+
+    session_id: SessionId
+    access_token: str = field(repr=False)
+    expires_in: timedelta
+    refresh_token: str = field(repr=False)
+    refresh_expires_in: timedelta
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What a machine client gets: an access token, and nothing to refresh it with."""
+
+    access_token: str = field(repr=False)
+    expires_in: timedelta
+    scope: str
+
+
+async def scopes_held(
+    tx: Transaction, account: Account, asked: str | None = None
+) -> Sequence[str]:
+    """Say what an account may do now, narrowed to what was asked for; raises InvalidScope."""
+    return narrowed(scopes_of(account.roles, await own_roles(tx, account)), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Makes access tokens from what their owner may do now."""
+
+    access_tokens: AccessTokens
+    secrets: Secrets
+    policy: TokenPolicy
+
+    def issue(
+        self,
+        account: Account,
+        session: Session,
+        refresh_token: str,
+        now: datetime,
+        scopes: Sequence[str],
+    ) -> SignedIn:
+        """Make the tokens of a session."""
+        claims = self._claims(account.id, FIRST_PARTY_CLIENT, scopes, now)
+        claims = replace(claims, session_id=session.id, roles=roles_held(account.roles))
+        return SignedIn(
+            session_id=session.id,
+            access_token=self.access_tokens.sign(claims),
+            expires_in=self.policy.access_ttl,
+            refresh_token=refresh_token,
+            refresh_expires_in=session.idle_until - now,
+            scope=claims.scope,
+        )
+
+    def grant(self, client: Client, now: datetime, asked: str | None) -> Granted:
+        """Make the token of a machine client; raises InvalidScope when more is asked than held."""
+        scopes = narrowed(client.scopes, asked)
+        claims = self._claims(client.id, str(client.id), scopes, now)
+        access_token = self.access_tokens.sign(claims)
+        return Granted(
+            access_token=access_token, expires_in=self.policy.access_ttl, scope=claims.scope
+        )
+
+    def _claims(
+        self, subject: UUID, client_id: str, scopes: Sequence[str], now: datetime
+    ) -> AccessClaims:
+        return AccessClaims(
+            issuer=self.policy.issuer,
+            audience=self.policy.audience,
+            subject=subject,
+            session_id=None,
+            client_id=client_id,
+            scope=" ".join(scopes),
+            roles=(),
+            token_id=self.secrets.new_id(),
+            issued_at=now,
+            expires_at=now + self.policy.access_ttl,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Tell who an access token stands for, reading his session and account; in one query.
+
+    Raises AccessTokenInvalid, also when the session ended, the account may not sign in, or the
+    client was disabled or may do less than the token says.
+    """
+
+    access_tokens: AccessTokens
+    callers: CallerReader
+    now: Clock
+
+    async def __call__(self, *, access_token: str) -> Principal:
+        return await self.principal(self.access_tokens.verify(access_token))
+
+    async def principal(self, claims: AccessClaims) -> Principal:
+        """Do the same for claims that were verified."""
+        if claims.session_id is None:
+            return await self._client(claims)
+        account = await self.callers.find(claims.session_id, self.now())
+        if account is None or account.id != claims.subject:
+            raise AccessTokenInvalid
+        return Principal(
+            account=account,
+            session_id=claims.session_id,
+            scopes=frozenset(claims.scope.split()),
+        )
+
+    async def _client(self, claims: AccessClaims) -> Principal:
+        client_id, scopes = ClientId(claims.subject), frozenset(claims.scope.split())
+        held = await self.callers.client_scopes(client_id)
+        if held is None or not scopes <= held:
+            raise AccessTokenInvalid
+        return Principal(account=None, session_id=None, client_id=client_id, scopes=scopes)

@@ -1,0 +1,174 @@
+"""The pages under docs/reference, made from the code: `python -m tests.reference` writes them."""
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic.fields import FieldInfo
+
+from gatepost import Policies, assemble
+from gatepost.adapters.memory import memory_ports
+from gatepost.entrypoints.cli import app as command_line
+from gatepost.entrypoints.http.app import create_app
+from gatepost.entrypoints.http.errors import catalogue
+from gatepost.entrypoints.http.validation import _MESSAGES
+from gatepost.entrypoints.settings import SECRET_NAMES, Settings, known_names
+from tests.security_cases import CHAPTERS, excuse_of, proofs
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "reference"
+_MADE = "<!-- Made by `make reference`. -->\n\n"
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def openapi() -> str:
+    described = create_app(assemble(memory_ports(), Policies())).openapi()
+    return json.dumps(described, indent=2, sort_keys=True) + "\n"
+
+
+def errors() -> str:
+    problems = sorted(catalogue().values(), key=lambda one: (int(one.status), one.code))
+    rows = (
+        (f"`{one.code}`", str(int(one.status)), one.title, " ".join(one.explanation.split()))
+        for one in problems
+    )
+    faults = ((f"`{code}`", told) for code, told in sorted(_field_codes().items()))
+    return (
+        "# Errors\n\n"
+        + _MADE
+        + "Refusals are problem details (RFC 9457), OAuth endpoints answer as RFC 6749 says."
+        " Branch on `code`.\n\n"
+        + _table(("code", "status", "title", "more"), rows)
+        + "\n## In `errors` of a 422\n\n"
+        + _table(("code", "message"), faults)
+    )
+
+
+def _field_codes() -> dict[str, str]:
+    """Collect the codes of single fields: those of HTTP, and those that the core raises."""
+    found = dict(_MESSAGES)
+    for part in ("domain", "application"):
+        for path in sorted((ROOT / "src" / part).rglob("*.py")):
+            for code, message in _raised_in(ast.parse(path.read_text(encoding="utf-8"))):
+                found.setdefault(code, message)
+    return found
+
+
+def _raised_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    names = {
+        ast.unparse(node.targets[0]): node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "FieldError":
+            pair = node.args[1:]
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+            pair = node.value.elts
+        else:
+            continue
+        code, message = (names.get(ast.unparse(each), each) for each in pair)
+        if isinstance(code, ast.Constant):
+            yield str(code.value), _text(message)
+
+
+def _text(node: ast.expr) -> str:
+    """Read a text off the source, with N for what is filled in."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "N" for part in parts)
+
+
+def settings() -> str:
+    rows = (_setting(name, path) for name, path in known_names())
+    return (
+        "# Settings\n\n"
+        + _MADE
+        + "From the environment or `.env`; a secret also from the file that `<NAME>_FILE` names."
+        " Durations as `15m` or `30d`, lists with commas.\n\n"
+        + _table(("name", "default", "meaning"), rows)
+    )
+
+
+def _setting(name: str, path: tuple[str, ...]) -> tuple[str, str, str]:
+    model: Any = Settings
+    for step in path[:-1]:
+        model = model.model_fields[step].annotation
+    field: FieldInfo = model.model_fields[path[-1]]
+    secret = " Secret." if name in SECRET_NAMES else ""
+    return f"`{name}`", _default(field.default), f"{field.description or ''}{secret}"
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, timedelta):
+        seconds = int(value.total_seconds())
+        unit, size = next((u, s) for u, s in _UNITS if seconds % s == 0)
+        return f"`{seconds // size}{unit}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value.value if isinstance(value, StrEnum) else value}`"
+
+
+def commands() -> str:
+    rows = _commands("gatepost", typer.main.get_command(command_line))
+    return (
+        "# Commands\n\n"
+        + _MADE
+        + "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\n"
+        + _table(("command", "does", "options"), rows)
+    )
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, str, str]]:
+    inner: Mapping[str, Any] = getattr(command, "commands", {})
+    for part, found in inner.items():
+        yield from _commands(f"{name} {part}", found)
+    if not inner and not command.hidden:
+        shown = [p for p in command.params if not getattr(p, "hidden", False)]
+        arguments = "".join(f" {p.name.upper()}" for p in shown if p.param_type_name == "argument")
+        options = ", ".join(f"`{p.opts[0]}`" for p in shown if p.opts[0].startswith("--"))
+        yield f"`{name}{arguments}`", (command.help or "").partition("\n")[0], options
+
+
+def security_cases() -> str:
+    tests = proofs()
+    chapters = []
+    for title, chapter in CHAPTERS.items():
+        rows = (
+            (case.id, case.about, case.feature, _proof(tests.get(case.id, ()), excuse_of(case)))
+            for case in chapter
+        )
+        table = _table(("id", "what must hold", "feature", "tests"), rows)
+        chapters.append(f"## {title}\n\n{table}")
+    intro = "What must hold against attackers and accidents, and the tests that show it.\n\n"
+    return "# Security cases\n\n" + _MADE + intro + "\n".join(chapters)
+
+
+def _proof(tests: Iterable[str], excuse: str | None) -> str:
+    return "<br>".join(f"`{test}`" for test in tests) or f"none: {excuse}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": commands,
+    "errors.md": errors,
+    "openapi.json": openapi,
+    "security-cases.md": security_cases,
+    "settings.md": settings,
+}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")
