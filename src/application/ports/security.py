@@ -49,6 +49,7 @@ class SealPurpose(StrEnum):
     SIGNING_KEY = "signing key"
     JOB = "job"
     CURSOR = "cursor"
+    DEVICE = "device"
     IDEMPOTENCY = "idempotency"
 
 

@@ -61,7 +61,7 @@ class UserQuery(BaseModel):
 
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(
-        default=None, max_length=4096, description="From `next_cursor` of the page before."
+        default=None, max_length=8192, description="From `next_cursor` of the page before."
     )
     q: str | None = Field(
         default=None,

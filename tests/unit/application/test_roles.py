@@ -1,5 +1,9 @@
+from typing import cast
+
 import pytest
 
+from gatepost.application.ports.storage import Transaction
+from gatepost.application.roles import own_roles
 from gatepost.domain.audit import AuditResult, AuditType
 from gatepost.domain.errors import (
     InsufficientScope,
@@ -10,6 +14,7 @@ from gatepost.domain.errors import (
     ValidationFailed,
 )
 from gatepost.domain.roles import ADMIN, USER, Scope
+from tests.builders import an_account
 from tests.unit.application.service import CLIENT, Service
 from tests.unit.application.staff import OPERATOR, clerk, has_admin, puts_role, sets_roles
 
@@ -134,3 +139,9 @@ async def test_a_role_name_without_a_role_gives_nothing(service: Service) -> Non
     account.roles = ("long-gone",)
     service.put(account)
     assert set((await service.log_in()).scope.split()) == {"account:read", "account:write"}
+
+
+async def test_who_has_no_own_role_costs_no_read() -> None:
+    no_storage = cast(Transaction, None)
+    for named in ((), (ADMIN,), (ADMIN, USER)):
+        assert list(await own_roles(no_storage, an_account(roles=named))) == []

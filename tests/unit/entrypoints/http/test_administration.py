@@ -329,3 +329,16 @@ async def test_the_caller_is_checked_before_the_request(service: Service) -> Non
     bearer = await service.bearer("ada")
     answer = await service.http.get("/v1/users?page=2", headers=bearer)
     assert_problem(answer, 403, "insufficient_scope")
+
+
+async def test_the_longest_search_can_be_paged(service: Service) -> None:
+    headers = await admin(service)
+    for name in ("ada", "bob"):
+        await service.registered(name)
+    q = "\N{WAVING HAND SIGN}" * 254
+    cursors = service.gatepost.administration.list_accounts.cursors
+    asked = {"list": "users", "q": q, "status": None, "role": None, "sort": "email"}
+    cursor = cursors.seal(asked, ["a@example.com"])
+    query = {"q": q, "sort": "email", "cursor": cursor}
+    answer = await service.http.get("/v1/users", params=query, headers=headers)
+    assert answer.json() == {"items": [], "next_cursor": None}
