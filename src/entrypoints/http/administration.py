@@ -19,6 +19,7 @@ from ...domain.accounts import Account, AccountStatus
 from .idempotency import Repeatable, once
 from .openapi import BODY, CALLER, KEYED, problems
 from .paging import paged
+from .paths import ID
 from .preconditions import IfMatch, etag, required_versions, versions_of
 from .principal import (
     Client,
@@ -192,7 +193,7 @@ def _directory(
 
 
 def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter:
-    api = APIRouter(prefix="/v1/users/{id}", tags=["Administration"], route_class=route)
+    api = APIRouter(prefix=f"/v1/users/{ID}", tags=["Administration"], route_class=route)
 
     @api.get(
         "",
@@ -262,7 +263,7 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
 
 
 def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
-    api = APIRouter(prefix="/v1/users/{id}", tags=["Administration"], route_class=route)
+    api = APIRouter(prefix=f"/v1/users/{ID}", tags=["Administration"], route_class=route)
 
     @api.post(
         "/suspend",
@@ -342,7 +343,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
 
 
 def _sessions(administration: Administration, route: type[APIRoute]) -> APIRouter:
-    api = APIRouter(prefix="/v1/users/{id}/sessions", tags=["Administration"], route_class=route)
+    api = APIRouter(prefix=f"/v1/users/{ID}/sessions", tags=["Administration"], route_class=route)
 
     @api.get(
         "",

@@ -7,7 +7,6 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.routing import APIRoute
 from pydantic import Field
-from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +17,7 @@ from ...domain.errors import InvalidGrant, Unauthenticated
 from .cookies import RefreshCookie
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
+from .paths import ID
 from .principal import Client, Reader, Writer, bearer_token
 from .schemas import Form, Secret, Session, SessionList, Text, Tokens, json_answer
 from .validation import fault
@@ -25,15 +25,6 @@ from .validation import fault
 # Shown in lists and mails, where a line break could pass for something else.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _BY_TOKEN_OR_COOKIE: dict[str, Any] = {"security": [{"bearer": []}, {"refreshCookie": []}]}
-
-
-class _SessionId(StringConvertor):
-    """Leaves `/refresh` and `/current` alone: they have methods of their own, and a 405."""
-
-    regex = "(?!(?:refresh|current)$)[^/]+"
-
-
-register_url_convertor("session_id", _SessionId())
 
 
 class LogInForm(Form):
@@ -162,7 +153,7 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
         return await exchange.log_out(request, client)
 
     @api.delete(
-        "/{id:session_id}",
+        f"/{ID}",
         status_code=204,
         operation_id="endSession",
         summary="End one of the own sessions",
