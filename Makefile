@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
-.PHONY: check check-lint check-types check-imports check-locks lock clean
+.PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -53,7 +53,7 @@ fuzz: .venv/.dev  ## Generated requests against a running service, as user and a
 test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
 
-check: check-lint check-types check-imports check-locks  ## Lint, formatting, types, import contracts, locks
+check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
 	@echo "All checks passed."
 
 check-lint: .venv/.dev
@@ -62,6 +62,12 @@ check-lint: .venv/.dev
 	@.venv/bin/ruff format --quiet --check . || { \
 		.venv/bin/ruff format --check . || true; \
 		echo "Next: .venv/bin/ruff format ." >&2; exit 1; }
+
+# Also fails when a security case of a built feature has no test.
+check-reference: .venv/.dev
+	@.venv/bin/python -m pytest -q --no-header tests/unit/test_reference.py > .venv/.reference 2>&1 || { \
+		cat .venv/.reference; \
+		echo "Next: make reference, or write the test that is missing." >&2; exit 1; }
 
 check-types: .venv/.dev
 	@.venv/bin/mypy --no-error-summary || { \
@@ -81,10 +87,10 @@ check-imports: .venv/.dev
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) --extra service --extra redis $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) --extra service --extra redis --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
