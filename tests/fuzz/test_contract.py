@@ -37,7 +37,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.mark.parametrize(
     "login", ["fuzzed@example.com", "fuzzing@example.com"], ids=["as_user", "as_administrator"]
 )
-def test_in_09_every_answer_is_as_documented(service: Service, login: str, tmp_path: Path) -> None:
+def test_in_09_in_10_every_answer_is_as_documented(
+    service: Service, login: str, tmp_path: Path
+) -> None:
     environment = os.environ | {
         "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
         "FUZZ_URL": service.url,

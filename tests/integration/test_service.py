@@ -101,6 +101,19 @@ async def test_twenty_registrations_of_one_address_make_one_account_and_one_mail
     assert len([mail for mail in service.mails() if mail["To"] == "twenty@example.com"]) == 1
 
 
+def test_in_20_the_log_holds_nothing_secret(service: Service, client: httpx2.Client) -> None:
+    tokens = signed_in(client, service, "logged")
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    client.get("/v1/users/me?token=in-the-query", headers=bearer)
+    client.post("/v1/sessions", json={"login": "logged", "password": "a wrong one of mine"})
+    log = service.log()
+    assert "job done" in log
+    for secret in (PASSWORD, "a wrong one of mine", "gpr_", "eyJ", "in-the-query", "@example"):
+        assert secret not in log
+    mailed = [token_in(mail) for mail in service.mails() if "#token=" in mail.as_string()]
+    assert not [token for token in mailed if token in log]
+
+
 def test_two_services_on_one_port_the_second_says_so(service: Service) -> None:
     environment = os.environ | {"GATEPOST_DATA_DIR": str(service.folder.parent / "other")}
     second = subprocess.run(
