@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -10,6 +11,9 @@ from ..application.ports.limits import LimitEvents, RateLimiter
 from ..application.ports.storage import HealthCheck
 from ..domain.limits import Budget, LimitPolicy, Rate, Rule
 from .settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from ..adapters.redis import RedisRateLimiter
 
 _QUIET_SECONDS = 1.0
 _PROBE = b"probe"
@@ -44,8 +48,11 @@ def choose_limiter(
     return LeasingRateLimiter(store)
 
 
-def redis_limiter(settings: Settings) -> RateLimiter | None:
-    """Make the store of `REDIS_URL`, whose package is an extra; raises SettingsError."""
+def redis_limiter(settings: Settings) -> "RedisRateLimiter | None":
+    """Make the store of `REDIS_URL`, whose package is an extra; raises SettingsError.
+
+    It connects when it is asked first; `close` at the end.
+    """
     if settings.redis_url is None:
         return None
     try:

@@ -1,0 +1,233 @@
+"""Rate limits, spent by use cases before their work."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from ..domain.errors import RateLimited, Unavailable
+from ..domain.limits import Budget, Decision, LimitPolicy, Rule
+from .ports.limits import KeyHasher, LimitEvents, RateLimiter
+
+T = TypeVar("T")
+
+
+_RESTED_SECONDS = 1.0
+_PARTS = 60
+_SMALLEST_LEASE = 5
+_MOST_LEASES = 10_000
+# Who is told how it stands with these learns what others did.
+_UNTOLD = frozenset({Rule.MAIL, Rule.DEVICE})
+
+Standings = dict[Rule, Decision]
+
+_told: ContextVar[Standings | None] = ContextVar("gatepost_limits", default=None)
+
+
+@contextmanager
+def telling() -> Iterator[Standings]:
+    """Collect how it stands with the limits that are spent inside, for whoever answers."""
+    standings: Standings = {}
+    token = _told.set(standings)
+    try:
+        yield standings
+    finally:
+        _told.reset(token)
+
+
+def _tell(rule: Rule, decision: Decision) -> None:
+    standings = _told.get()
+    if standings is not None and rule not in _UNTOLD:
+        standings[rule] = decision
+
+
+class SilentEvents(LimitEvents):
+    """Hears nothing."""
+
+    def limited(self, rule: Rule) -> None:
+        return None
+
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        return None
+
+    def store_lost(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One hit that was allowed; without a decision nobody counted it."""
+
+    rule: Rule
+    key: bytes
+    decision: Decision | None = None
+
+
+class Limits:
+    """Spends by rule and subject; what to do without a store is decided here, for each rule."""
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        hasher: KeyHasher,
+        policy: LimitPolicy,
+        events: LimitEvents | None = None,
+    ) -> None:
+        self._limiter = limiter
+        self._hasher = hasher
+        self._policy = policy
+        self._events = events or SilentEvents()
+        self._budgets = {rule: policy.budget(rule) for rule in Rule}
+
+    async def spend(self, rule: Rule, subject: str) -> Hit:
+        """Hit once; raises RateLimited, and Unavailable where a closed rule cannot be counted."""
+        hit, refused = await self._hit(rule, subject)
+        if refused is not None:
+            raise RateLimited(refused.retry_after)
+        return hit
+
+    async def try_to_spend(self, rule: Rule, subject: str) -> Hit | None:
+        """Hit once; None when there is nothing left. Raises Unavailable as `spend`."""
+        hit, refused = await self._hit(rule, subject)
+        return hit if refused is None else None
+
+    async def give_back(self, hit: Hit) -> None:
+        """Undo a hit, where only failures count; an unreachable store keeps it."""
+        if hit.decision is None:
+            return
+        try:
+            await self._limiter.give_back(hit.key, hit.decision)
+        except Unavailable:
+            # The work is done and its answer due; one hit too many ends by itself.
+            self._events.uncounted(hit.rule, refused=False)
+            return
+        decision = hit.decision
+        debt = max(0, decision.debt - decision.cost)
+        _tell(hit.rule, Decision(True, decision.budget, debt))
+
+    async def _hit(self, rule: Rule, subject: str) -> tuple[Hit, Decision | None]:
+        if not self._policy.enabled:
+            return Hit(rule, b""), None
+        key = self._hasher(rule, subject)
+        try:
+            decision = await self._limiter.spend(key, self._budgets[rule])
+        except Unavailable:
+            closed = rule in self._policy.closed
+            self._events.uncounted(rule, refused=closed)
+            if closed:
+                raise
+            return Hit(rule, key), None
+        _tell(rule, decision)
+        if not decision.allowed:
+            self._events.limited(rule)
+            return Hit(rule, key), decision
+        return Hit(rule, key, decision), None
+
+
+class FallbackRateLimiter(RateLimiter):
+    """Counts in a second store while the first is down, and asks the first again after a second.
+
+    Each store counts for itself: a change over starts with fresh budgets.
+    """
+
+    def __init__(
+        self,
+        first: RateLimiter,
+        second: RateLimiter,
+        events: LimitEvents | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._first = first
+        self._second = second
+        self._events = events or SilentEvents()
+        self._seconds = seconds
+        self._lost_until = 0.0
+
+    async def spend(self, key: bytes, budget: Budget) -> Decision:
+        return await self._ask(lambda store: store.spend(key, budget))
+
+    async def give_back(self, key: bytes, decision: Decision) -> None:
+        await self._ask(lambda store: store.give_back(key, decision))
+
+    async def peek(self, key: bytes, budget: Budget) -> Decision:
+        return await self._ask(lambda store: store.peek(key, budget))
+
+    async def sweep(self, limit: int) -> int:
+        first = await self._ask(lambda store: store.sweep(limit))
+        return max(first, await self._second.sweep(limit))
+
+    async def _ask(self, question: Callable[[RateLimiter], Awaitable[T]]) -> T:
+        if self._seconds() >= self._lost_until:
+            try:
+                return await question(self._first)
+            except Unavailable:
+                # Asked at every hit, a store that hangs would slow all of them down.
+                self._lost_until = self._seconds() + _RESTED_SECONDS
+                self._events.store_lost()
+        return await question(self._second)
+
+
+@dataclass(slots=True)
+class _Lease:
+    left: int
+    debt: int
+    good_until: float
+
+
+class LeasingRateLimiter(RateLimiter):
+    """Takes hits of generous budgets by the dozen and hands them out itself: a tenth of the work.
+
+    All processes together never allow more than the budget holds. One that took hits and gets no
+    more calls holds up a sixtieth of it, for as long as those hits take to be earned back.
+    """
+
+    def __init__(self, store: RateLimiter, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._leases: dict[bytes, _Lease] = {}
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+
+    async def spend(self, key: bytes, budget: Budget) -> Decision:
+        size = budget.burst // _PARTS
+        if budget.grows or size < _SMALLEST_LEASE:
+            return await self._store.spend(key, budget)
+        if decision := self._handed_out(key, budget):
+            return decision
+        # One lease at a time: of calls that come at once each would take one.
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            return self._handed_out(key, budget) or await self._leased(key, budget, size)
+
+    async def give_back(self, key: bytes, decision: Decision) -> None:
+        await self._store.give_back(key, decision)
+
+    async def peek(self, key: bytes, budget: Budget) -> Decision:
+        return await self._store.peek(key, budget)
+
+    async def sweep(self, limit: int) -> int:
+        return await self._store.sweep(limit)
+
+    def _handed_out(self, key: bytes, budget: Budget) -> Decision | None:
+        lease = self._leases.get(key)
+        if lease is None or self._seconds() >= lease.good_until:
+            return None
+        lease.left -= 1
+        if lease.left <= 0:
+            del self._leases[key]
+        return Decision(True, budget, lease.debt - lease.left * budget.interval)
+
+    async def _leased(self, key: bytes, budget: Budget, size: int) -> Decision:
+        taken = await self._store.spend(key, budget.coarser(size))
+        if not taken.allowed:
+            # Less than a lease is left: the rest goes one by one.
+            return await self._store.spend(key, budget)
+        now = self._seconds()
+        if len(self._leases) >= _MOST_LEASES:
+            self._leases = {key: one for key, one in self._leases.items() if now < one.good_until}
+        left, good_until = size - 1, now + size * budget.interval / 1_000_000
+        self._leases[key] = _Lease(left, taken.debt, good_until)
+        return Decision(True, budget, taken.debt - left * budget.interval)

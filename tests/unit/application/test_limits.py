@@ -1,0 +1,314 @@
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from gatepost.adapters.memory import ManualClock, MemoryKeyHasher, MemoryRateLimiter
+from gatepost.application.limits import (
+    FallbackRateLimiter,
+    Hit,
+    LeasingRateLimiter,
+    Limits,
+    telling,
+)
+from gatepost.application.ports.limits import LimitEvents
+from gatepost.domain.errors import RateLimited, Unavailable
+from gatepost.domain.limits import Budget, Decision, LimitPolicy, Rate, Rule
+from tests.builders import a_clock
+
+POLICY = LimitPolicy(rates=dict.fromkeys(Rule, Rate(2, timedelta(minutes=1))))
+
+
+class NotedEvents(LimitEvents):
+    def __init__(self) -> None:
+        self.noted: list[object] = []
+
+    def limited(self, rule: Rule) -> None:
+        self.noted.append(rule)
+
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        self.noted.append((rule, refused))
+
+    def store_lost(self) -> None:
+        self.noted.append("lost")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return a_clock()
+
+
+@pytest.fixture
+def limiter(clock: ManualClock) -> MemoryRateLimiter:
+    return MemoryRateLimiter(clock)
+
+
+@pytest.fixture
+def events() -> NotedEvents:
+    return NotedEvents()
+
+
+@pytest.fixture
+def limits(limiter: MemoryRateLimiter, events: NotedEvents) -> Limits:
+    return Limits(limiter, MemoryKeyHasher(), POLICY, events)
+
+
+async def test_what_is_spent_is_refused_with_the_wait(limits: Limits, events: NotedEvents) -> None:
+    for _ in range(2):
+        await limits.spend(Rule.PUBLIC, "192.0.2.1")
+    with pytest.raises(RateLimited) as refused:
+        await limits.spend(Rule.PUBLIC, "192.0.2.1")
+    assert refused.value.retry_after == 30
+    assert events.noted == [Rule.PUBLIC]
+
+
+async def test_rules_and_subjects_do_not_mix(limits: Limits) -> None:
+    for rule in Rule:
+        for subject in ("one", "other", ""):
+            for _ in range(2):
+                assert await limits.try_to_spend(rule, subject)
+            assert await limits.try_to_spend(rule, subject) is None
+
+
+async def test_a_hit_is_given_back(limits: Limits) -> None:
+    for _ in range(20):
+        await limits.give_back(await limits.spend(Rule.LOGIN, "ada"))
+
+
+async def test_switched_off_nothing_is_counted(limiter: MemoryRateLimiter) -> None:
+    limiter.is_down = True
+    limits = Limits(limiter, MemoryKeyHasher(), LimitPolicy(enabled=False))
+    hit = await limits.spend(Rule.LOGIN, "ada")
+    await limits.give_back(hit)
+    assert hit.decision is None
+
+
+@pytest.mark.parametrize("rule", Rule)
+async def test_without_a_store_a_rule_is_open_or_closed(
+    limits: Limits, limiter: MemoryRateLimiter, events: NotedEvents, rule: Rule
+) -> None:
+    limiter.is_down = True
+    closed = rule in POLICY.closed
+    if closed:
+        with pytest.raises(Unavailable):
+            await limits.spend(rule, "x")
+    else:
+        await limits.give_back(await limits.spend(rule, "x"))
+    assert events.noted == [(rule, closed)]
+
+
+def test_guesses_and_mails_are_closed_and_the_rest_is_open() -> None:
+    opened = {Rule.REFRESH, Rule.MAIL_ADDRESS, Rule.PUBLIC, Rule.USER}
+    assert LimitPolicy().closed == set(Rule) - opened
+
+
+async def test_what_cannot_be_given_back_stays_spent(
+    limits: Limits, limiter: MemoryRateLimiter, events: NotedEvents
+) -> None:
+    hit = await limits.spend(Rule.LOGIN, "ada")
+    limiter.is_down = True
+    await limits.give_back(hit)
+    assert events.noted == [(Rule.LOGIN, False)]
+
+
+async def test_whoever_answers_is_told_how_it_stands(limits: Limits) -> None:
+    with telling() as standings:
+        hit = await limits.spend(Rule.LOGIN, "ada")
+        assert standings[Rule.LOGIN].remaining == 1
+        await limits.give_back(hit)
+        assert standings[Rule.LOGIN].remaining == 2
+        await limits.spend(Rule.PUBLIC, "192.0.2.1")
+        await limits.spend(Rule.PUBLIC, "192.0.2.1")
+        assert await limits.try_to_spend(Rule.PUBLIC, "192.0.2.1") is None
+    assert list(standings) == [Rule.LOGIN, Rule.PUBLIC]
+    assert not standings[Rule.PUBLIC].allowed
+    await limits.spend(Rule.USER, "x")
+    assert Rule.USER not in standings
+
+
+async def test_what_would_tell_of_others_is_not_told(limits: Limits) -> None:
+    with telling() as standings:
+        await limits.try_to_spend(Rule.MAIL, "ada@example.com")
+        await limits.try_to_spend(Rule.DEVICE, "nonce")
+    assert standings == {}
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def second(clock: ManualClock) -> MemoryRateLimiter:
+    return MemoryRateLimiter(clock)
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def pair(
+    limiter: MemoryRateLimiter,
+    second: MemoryRateLimiter,
+    events: NotedEvents,
+    seconds: Callable[[], float],
+) -> FallbackRateLimiter:
+    return FallbackRateLimiter(limiter, second, events, seconds)
+
+
+async def test_a_second_store_counts_while_the_first_is_down(
+    pair: FallbackRateLimiter,
+    limiter: MemoryRateLimiter,
+    events: NotedEvents,
+    seconds: Seconds,
+) -> None:
+    budget = POLICY.budget(Rule.USER)
+    limiter.is_down = True
+    assert [(await pair.spend(b"x", budget)).allowed for _ in range(3)] == [True, True, False]
+    assert events.noted == ["lost"]
+    limiter.is_down = False
+    assert not (await pair.peek(b"x", budget)).allowed
+    seconds.now += 1
+    hit = await pair.spend(b"x", budget)
+    assert hit.remaining == 1
+    await pair.give_back(b"x", hit)
+    assert (await limiter.peek(b"x", budget)).remaining == 2
+
+
+async def test_events_need_nobody_who_hears_them(
+    limiter: MemoryRateLimiter, second: MemoryRateLimiter
+) -> None:
+    pair = FallbackRateLimiter(limiter, second)
+    limits = Limits(pair, MemoryKeyHasher(), POLICY)
+    limiter.is_down = True
+    for _ in range(2):
+        await limits.spend(Rule.USER, "x")
+    assert await limits.try_to_spend(Rule.USER, "x") is None
+    second.is_down = True
+    assert (await limits.spend(Rule.USER, "x")).decision is None
+
+
+async def test_without_either_it_is_unavailable(
+    pair: FallbackRateLimiter, limiter: MemoryRateLimiter, second: MemoryRateLimiter
+) -> None:
+    limiter.is_down = second.is_down = True
+    with pytest.raises(Unavailable):
+        await pair.spend(b"x", POLICY.budget(Rule.USER))
+
+
+async def test_both_stores_are_swept(
+    pair: FallbackRateLimiter,
+    limiter: MemoryRateLimiter,
+    second: MemoryRateLimiter,
+    clock: ManualClock,
+) -> None:
+    await limiter.spend(b"x", POLICY.budget(Rule.USER))
+    await second.spend(b"x", POLICY.budget(Rule.USER))
+    await second.spend(b"y", POLICY.budget(Rule.USER))
+    clock.advance(timedelta(hours=1))
+    assert await pair.sweep(10) == 2
+    assert await pair.sweep(10) == 0
+
+
+def test_a_hit_without_a_decision_was_not_counted() -> None:
+    assert Hit(Rule.USER, b"").decision is None
+
+
+USER = LimitPolicy().budget(Rule.USER)
+
+
+class CountingRateLimiter(MemoryRateLimiter):
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.asked = 0
+
+    async def spend(self, key: bytes, budget: Budget) -> Decision:
+        self.asked += 1
+        # Gives other calls a turn, as every real store does.
+        await asyncio.sleep(0)
+        return await super().spend(key, budget)
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> CountingRateLimiter:
+    return CountingRateLimiter(clock)
+
+
+@pytest.fixture
+def leasing(store: CountingRateLimiter, seconds: Seconds) -> LeasingRateLimiter:
+    return LeasingRateLimiter(store, seconds)
+
+
+async def test_a_lease_saves_nine_of_ten_questions(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter
+) -> None:
+    for left in range(599, -1, -1):
+        assert await leasing.spend(b"x", USER) == Decision(True, USER, (600 - left) * 100_000)
+    assert store.asked == 60
+    refused = await leasing.spend(b"x", USER)
+    assert (refused.allowed, refused.retry_after) == (False, 1)
+
+
+async def test_several_processes_allow_as_many_as_the_budget_holds(
+    store: CountingRateLimiter, seconds: Seconds
+) -> None:
+    processes = [LeasingRateLimiter(store, seconds) for _ in range(3)]
+    hits = await asyncio.gather(*[each.spend(b"x", USER) for each in processes * 300])
+    assert 600 - 3 * 9 <= sum(hit.allowed for hit in hits) <= 600
+
+
+async def test_what_is_left_goes_one_by_one(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter
+) -> None:
+    for _ in range(595):
+        await store.spend(b"x", USER)
+    for _ in range(5):
+        assert (await leasing.spend(b"x", USER)).allowed
+    assert not (await leasing.spend(b"x", USER)).allowed
+
+
+async def test_a_lease_ends_when_its_hits_were_earned_back(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter, seconds: Seconds
+) -> None:
+    for moment in (0.0, 0.9, 1.0):
+        seconds.now = 100 + moment
+        await leasing.spend(b"x", USER)
+    assert store.asked == 2
+
+
+async def test_calls_that_come_at_once_share_a_lease(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter
+) -> None:
+    await asyncio.gather(*[leasing.spend(b"x", USER) for _ in range(20)])
+    assert store.asked == 2
+
+
+async def test_leases_are_forgotten_when_there_are_many(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter, seconds: Seconds
+) -> None:
+    for number in range(10_000):
+        await leasing.spend(b"%d" % number, USER)
+    seconds.now += 1
+    await leasing.spend(b"x", USER)
+    assert len(leasing._leases) == 1
+
+
+async def test_small_and_growing_budgets_are_not_leased(
+    leasing: LeasingRateLimiter, store: CountingRateLimiter, clock: ManualClock
+) -> None:
+    growing = Budget.of(Rate(600, timedelta(hours=1)), timedelta(minutes=15))
+    for budget in (LimitPolicy().budget(Rule.PUBLIC), growing):
+        store.asked = 0
+        key = b"%d" % budget.burst
+        hit = [await leasing.spend(key, budget) for _ in range(10)].pop()
+        assert store.asked == 10
+        await leasing.give_back(key, hit)
+        assert await leasing.peek(key, budget) == await store.peek(key, budget)
+    clock.advance(timedelta(days=1))
+    assert await leasing.sweep(10) == 2
