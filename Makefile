@@ -29,20 +29,24 @@ reference: .venv/.dev  ## Write docs/reference anew from code and tests
 
 # --- Testing and checking ----------------------------------------------------
 
-# pytest is make's direct child, for the same reason as above.
+# pytest is make's direct child, for the same reason as above. Files are shared out to two
+# processes: each test of a file is run by the same one.
+TWO = -n 2 --dist loadfile
+
 test: .venv/.dev  ## Run every test; domain and application must be covered to the last branch
-	@exec .venv/bin/coverage run -m pytest
-	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .venv/.covered 2>&1 || { \
+	@exec .venv/bin/coverage run -m pytest tests/unit
+	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .coverage.core 2>&1 || { \
 		.venv/bin/coverage report --include='$(CORE)' --show-missing --skip-covered; \
 		echo "Lines and branches above are not tested: add unit tests for them." >&2; exit 1; }
-	@echo "Branch coverage: domain and application 100 %," \
+	@echo "Branch coverage by unit tests: domain and application 100 %," \
 		"all of src $$(.venv/bin/coverage report --format=total) %."
+	@exec .venv/bin/python -m pytest $(TWO) tests/integration
 
 test-unit: .venv/.dev  ## Run the unit tests: memory only, seconds (ARGS="-k sessions")
-	@exec .venv/bin/python -m pytest tests/unit $(ARGS)
+	@exec .venv/bin/python -m pytest $(TWO) tests/unit $(ARGS)
 
 test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL, container or embedded)
-	@exec .venv/bin/python -m pytest tests/integration $(ARGS)
+	@exec .venv/bin/python -m pytest $(TWO) tests/integration $(ARGS)
 
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)

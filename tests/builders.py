@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
@@ -14,6 +15,7 @@ from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.audit import AuditEntry, AuditType
 from gatepost.domain.clients import Client, ClientId, ClientSecret
 from gatepost.domain.credentials import OneTimeToken, Purpose
+from gatepost.domain.exports import Export, ExportId, ExportStatus
 from gatepost.domain.keys import KeyState, SigningKey
 from gatepost.domain.sessions import (
     RefreshClaim,
@@ -165,3 +167,9 @@ def a_client(*, scopes: tuple[str, ...] = ("users:read",)) -> Client:
 
 def a_client_secret(*, now: datetime = NOW) -> ClientSecret:
     return ClientSecret.issue(new_id(), f"secret-{next(_numbers)}", now, None)
+
+
+def an_export(
+    account: Account, *, status: ExportStatus = ExportStatus.PENDING, now: datetime = NOW
+) -> Export:
+    return replace(Export.request(ExportId(new_id()), account.id, now), status=status)

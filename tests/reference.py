@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
+from gatepost.adapters.prometheus import CATALOGUE
 from gatepost.entrypoints.cli import app as command_line
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
@@ -136,6 +137,22 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, str, str]]:
         yield f"`{name}{arguments}`", (command.help or "").partition("\n")[0], options
 
 
+def metrics() -> str:
+    rows = (
+        (f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.about)
+        for one in CATALOGUE
+    )
+    return (
+        "# Metrics\n\n"
+        + _MADE
+        + "`/metrics` in Prometheus' text format, on `GATEPOST_HTTP__MANAGEMENT_PORT` where there"
+        " is one: the sum over all server processes of an instance, whichever answers. Besides"
+        " these, `process_*` as Prometheus' libraries name them. Workers have no port; their"
+        " backlog is in the `outbox` metrics.\n\n"
+        + _table(("name", "type", "labels", "meaning"), rows)
+    )
+
+
 def security_cases() -> str:
     tests = proofs()
     chapters = []
@@ -163,6 +180,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
     "errors.md": errors,
+    "metrics.md": metrics,
     "openapi.json": openapi,
     "security-cases.md": security_cases,
     "settings.md": settings,

@@ -5,14 +5,16 @@ import os
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from ..application.ports.delivery import Level, Metrics
 from ..application.ports.security import PasswordHasher
 from ..domain.errors import Overloaded
 
@@ -36,7 +38,11 @@ class Argon2PasswordHasher(PasswordHasher):
         parallelism: int = 1,
         concurrency: int | None = None,
         queue: int = 16,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.watch(Level.HASHES_WAITING, lambda: self.waiting)
         self._argon2 = Argon2(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism, type=Type.ID
         )
@@ -50,10 +56,10 @@ class Argon2PasswordHasher(PasswordHasher):
         self._decoy = self._argon2.hash(secrets.token_bytes(32))
 
     async def hash(self, password: str) -> str:
-        return await self._run(lambda: self._argon2.hash(_encode(password)))
+        return await self._run("hash", lambda: self._argon2.hash(_encode(password)))
 
     async def verify(self, password: str, encoded: str | None) -> bool:
-        return await self._run(lambda: self._matches(password, encoded))
+        return await self._run("verify", lambda: self._matches(password, encoded))
 
     def needs_rehash(self, encoded: str) -> bool:
         try:
@@ -91,13 +97,13 @@ class Argon2PasswordHasher(PasswordHasher):
         except VerifyMismatchError:
             return
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, operation: str, work: Callable[[], T]) -> T:
         with self._lock:
             if self._admitted >= self._limit:
-                raise Overloaded
+                self._refuse()
             self._admitted += 1
         try:
-            future = self._pool.submit(work)
+            future = self._pool.submit(self._timed, operation, work)
         except RuntimeError:
             self._release()
             raise
@@ -105,6 +111,19 @@ class Argon2PasswordHasher(PasswordHasher):
         # hangs up again and again would otherwise fill the machine past the bound.
         future.add_done_callback(self._release)
         return await asyncio.wrap_future(future)
+
+    def _refuse(self) -> NoReturn:
+        if self._metrics is not None:
+            self._metrics.hash_refused()
+        raise Overloaded
+
+    def _timed(self, operation: str, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            if self._metrics is not None:
+                self._metrics.hashed(operation, time.perf_counter() - started)
 
     def _release(self, _: Future[T] | None = None) -> None:
         with self._lock:

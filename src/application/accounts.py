@@ -21,11 +21,13 @@ from ..domain.errors import (
     ValidationFailed,
     WrongPassword,
 )
+from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
 from .audit import Auditor
 from .email_changes import RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
+from .guesses import Guesses
 from .jobs import RequestByEmail, unseal
 from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
@@ -82,23 +84,27 @@ class VerifyEmail:
     token good. Sessions older than the proof end. A change of address happens here too; then
     sessions go on, and the former address is told.
 
-    Raises TokenInvalid, WrongPassword, Overloaded, ValidationFailed, EmailTaken.
+    Raises RateLimited, TokenInvalid, WrongPassword, Overloaded, ValidationFailed, EmailTaken.
     """
 
     uow: UnitOfWork
+    guesses: Guesses
     hasher: PasswordHasher
     postbox: Postbox
     auditor: Auditor
     now: Clock
 
     async def __call__(self, *, token: str, password: str, client: ClientContext) -> Account:
+        await self.guesses.limits.spend(Rule.PUBLIC, address_key(client.ip))
         password, key = parse_existing(password), digest(token)
         account, purpose = await self._owner(key)
-        right = await self.hasher.verify(password, account.password_hash)
-        if not right or account.has_password_expired(self.now()):
-            type_ = _PROOFS[purpose]
-            await self.auditor.refused(type_, client, subject=account.id, failure="wrong_password")
-            raise WrongPassword
+        async with self.guesses.at_account(account.id, client) as guess:
+            right = await self.hasher.verify(password, account.password_hash)
+            if not right or account.has_password_expired(self.now()):
+                type_, failure = _PROOFS[purpose], WrongPassword.code
+                await self.auditor.refused(type_, client, subject=account.id, failure=failure)
+                raise WrongPassword
+            await guess.forget()
         return await self._prove(key, account, client)
 
     async def _owner(self, key: bytes) -> tuple[Account, Purpose]:

@@ -15,9 +15,11 @@ from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import NotFound, PermissionDenied, ValidationFailed
+from ..domain.limits import Rule
 from ..domain.roles import ADMIN, BUILT_IN_ROLES, USER, Principal, Scope
 from .audit import Auditor
 from .idempotency import UNKEYED, Once
+from .limits import Limits
 from .mail import Postbox
 from .paging import Cursors, Page
 from .ports.security import Clock, PasswordHasher, Secrets
@@ -92,7 +94,8 @@ class CreateAccount:
     """Create an account for somebody else; its address is unproven.
 
     With a password, an initial one: it opens no session until the owner changes it, and a link
-    to prove the address is mailed. Without one the mailed link lets him set his first.
+    to prove the address is mailed. Without one the mailed link lets him set his first. With no
+    mail left for the address there is no link.
 
     Raises InsufficientScope, ValidationFailed, UsernameTaken, EmailTaken, Overloaded,
     PermissionDenied (audited) for roles without `roles:write` or beyond the actor, and what
@@ -100,6 +103,7 @@ class CreateAccount:
     """
 
     uow: UnitOfWork
+    limits: Limits
     hasher: PasswordHasher
     secrets: Secrets
     postbox: Postbox
@@ -151,6 +155,7 @@ class CreateAccount:
         async with self.uow() as tx:
             await once.find(tx)
             await refuse_grant(tx, actor, named)
+        has_mail = await self.limits.try_to_spend(Rule.MAIL, form.email.key)
         account = await self._account(form, named)
         async with self.uow() as tx:
             await once.claim(tx)
@@ -158,7 +163,8 @@ class CreateAccount:
             await refuse_grant(tx, actor, named)
             now = account.created_at
             await tx.accounts.add(account, now)
-            await mail_link(tx, self.postbox, account, now)
+            if has_mail:
+                await mail_link(tx, self.postbox, account, now)
             type_, who = AuditType.ACCOUNT_CREATED, actor.actor_id
             await self.auditor.note(tx, type_, now, client, actor=who, subject=account.id)
             await once.keep(tx, account, account.id)

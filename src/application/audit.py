@@ -5,17 +5,22 @@ from datetime import datetime
 from uuid import UUID
 
 from ..domain.audit import AuditEntry, AuditResult, AuditType, ClientContext
+from .ports.delivery import Metrics
 from .ports.security import Clock, Secrets
 from .ports.storage import Transaction, UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """Appends entries; a refusal gets a transaction of its own, as nothing else commits it."""
+    """Appends entries; a refusal gets a transaction of its own, as nothing else commits it.
+
+    What is counted for operators is counted here, so that both tell the same.
+    """
 
     uow: UnitOfWork
     secrets: Secrets
     now: Clock
+    metrics: Metrics
 
     async def note(
         self,
@@ -47,6 +52,7 @@ class Auditor:
                 request_id=client.request_id,
             )
         )
+        self.metrics.noted(type_, failure)
 
     async def refused(
         self,

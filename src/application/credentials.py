@@ -21,10 +21,12 @@ from ..domain.errors import (
     ValidationFailed,
     WrongPassword,
 )
+from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, SessionId
 from .audit import Auditor
 from .jobs import RequestByEmail, client_of, unseal
+from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher
@@ -75,10 +77,11 @@ class ResetPassword:
     """Set a new password with a one-time token, end every session, and tell the owner.
 
     A mailed token proves the mailbox too; one that was answered to an initial password does not.
-    Raises TokenInvalid, Overloaded, or ValidationFailed, which leaves the token good.
+    Raises RateLimited, TokenInvalid, Overloaded, or ValidationFailed, which leaves the token good.
     """
 
     uow: UnitOfWork
+    limits: Limits
     hasher: PasswordHasher
     postbox: Postbox
     auditor: Auditor
@@ -86,6 +89,7 @@ class ResetPassword:
     passwords: PasswordPolicy
 
     async def __call__(self, *, token: str, new_password: str, client: ClientContext) -> None:
+        await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         new_password, key = parse_existing(new_password, "new_password"), digest(token)
         account = await self._owner(key)
         own = (account.username.value, account.email.value, account.email.local_part)
@@ -135,7 +139,7 @@ class ResetPassword:
 class ChangePassword:
     """Change the caller's own password; his other sessions end, the present one goes on.
 
-    Raises WrongPassword, ValidationFailed, Overloaded.
+    Raises RateLimited, WrongPassword, ValidationFailed, Overloaded.
     """
 
     uow: UnitOfWork

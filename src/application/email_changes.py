@@ -8,10 +8,12 @@ from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose, digest, parse_existing
 from ..domain.errors import AccessTokenInvalid, EmailTaken, TokenInvalid, WrongPassword
+from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
 from .audit import Auditor
 from .jobs import unseal
+from .limits import Limits
 from .mail import Postbox, SendMail
 from .ports.delivery import Job, MailTemplate
 from .ports.security import Cipher, Clock
@@ -27,11 +29,12 @@ class RequestEmailChange:
     """Ask to change the caller's own address, known or not; nothing changes yet.
 
     Both addresses get their link; a worker drops the mail to a new one that is taken, since
-    looking it up here would show in the time of the answer.
-    Raises WrongPassword, ValidationFailed, Overloaded.
+    looking it up here would show in the time of the answer. With no mail left for the new address
+    the answer is the same. Raises RateLimited, WrongPassword, ValidationFailed, Overloaded.
     """
 
     uow: UnitOfWork
+    limits: Limits
     reauthenticate: Reauthenticate
     postbox: Postbox
     auditor: Auditor
@@ -41,9 +44,12 @@ class RequestEmailChange:
         self, *, actor: Principal, new_email: str, password: str, client: ClientContext
     ) -> None:
         actor.require(Scope.ACCOUNT_WRITE)
+        await self.limits.spend(Rule.MAIL_ADDRESS, address_key(client.ip))
         seen, email = actor.own_account, EmailAddress.parse(new_email, "new_email")
         type_, password = AuditType.EMAIL_CHANGE_REQUESTED, parse_existing(password)
         await self.reauthenticate(actor=actor, password=password, purpose=type_, client=client)
+        if await self.limits.try_to_spend(Rule.MAIL, email.key) is None:
+            return
         now, session_id = self.now(), actor.session_id
         async with self.uow() as tx:
             account = await tx.accounts.get(seen.id, lock=True)
@@ -87,16 +93,18 @@ class UndoEmailChange:
     link to set a new one. Older links to undo stay good, or whoever took the account over could
     cost its owner his way back; newer ones die.
 
-    Raises TokenInvalid. Raises EmailTaken when another account proved the old address meanwhile:
-    then this one is suspended, as its present address may be the thief's.
+    Raises RateLimited, TokenInvalid. Raises EmailTaken when another account proved the old
+    address meanwhile: then this one is suspended, as its present address may be the thief's.
     """
 
     uow: UnitOfWork
+    limits: Limits
     postbox: Postbox
     auditor: Auditor
     now: Clock
 
     async def __call__(self, *, token: str, client: ClientContext) -> None:
+        await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         now, key = self.now(), digest(token)
         async with self.uow() as tx:
             account, spent = await self._spend(tx, key, now)

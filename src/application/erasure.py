@@ -9,6 +9,7 @@ from ..domain.credentials import parse_existing
 from ..domain.errors import AccessTokenInvalid, LastAdmin, WrongPassword
 from ..domain.roles import Principal, Scope
 from .audit import Auditor
+from .exports import drop_exports
 from .mail import Postbox
 from .ports.delivery import MailTemplate
 from .ports.security import Clock
@@ -29,6 +30,7 @@ async def erase_account(
     await tx.sessions.remove_all(account.id)
     await tx.idempotency.drop_all(account.id)
     await tx.jobs.drop_of(account.id)
+    await drop_exports(tx, account.id, postbox.secrets)
     await tx.audit.forget(account.id)
     # Before the account is erased, as the mail speaks its language; after its other jobs went.
     await postbox.notify(tx, account, MailTemplate.ACCOUNT_DELETED, now, to=former)

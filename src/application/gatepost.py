@@ -1,9 +1,11 @@
 """The whole service as one object: use cases wired to ports by code that a checker reads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
 from ..domain.credentials import PasswordPolicy
+from ..domain.limits import LimitPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
 from .accounts import (
@@ -20,6 +22,7 @@ from .administration import (
     ListAccounts,
     ShowAccount,
 )
+from .archive import Archive
 from .audit import Auditor
 from .clients import (
     AddSecret,
@@ -33,17 +36,28 @@ from .clients import (
     ShowClient,
 )
 from .credentials import ChangePassword, Credentials, MailReset, ResetPassword
+from .devices import Devices
 from .email_changes import MailNewAddress, RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
+from .exports import (
+    BuildExport,
+    DownloadExport,
+    Exports,
+    ReadExport,
+    RemoveExport,
+    RequestExport,
+)
+from .guesses import Guesses
 from .idempotency import Idempotency
 from .initial_passwords import DemandChange
-from .jobs import Jobs, PurgeExpired, RequestByEmail
+from .jobs import Jobs, JobsCheck, PurgeExpired, RequestByEmail
 from .keys import Keys, LoadKeys
+from .limits import CountedEvents, Limits
 from .mail import MailPolicy, Postbox, SendMail
 from .oauth import AuthenticateClient, GrantToClient, Introspect, OAuth, Revoke
 from .paging import Cursors
 from .ports import Ports
-from .ports.delivery import JobName
+from .ports.delivery import BacklogReader, JobName
 from .ports.storage import HealthCheck
 from .reauthentication import Reauthenticate
 from .registration import NotifyOwner, Register
@@ -85,6 +99,7 @@ class Policies:
         default_factory=lambda: TokenPolicy(issuer=_LOCAL, audience=_LOCAL)
     )
     mail: MailPolicy = field(default_factory=lambda: MailPolicy(frontend_url=_LOCAL))
+    limits: LimitPolicy = field(default_factory=LimitPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,41 +115,63 @@ class Gatepost:
     administration: Administration
     roles: Roles
     audit: ReadAudit
+    exports: Exports
     idempotency: Idempotency
     jobs: Jobs
-    purge: PurgeExpired
     database: HealthCheck
+    checks: Mapping[str, HealthCheck]
+    backlog: BacklogReader
     policies: Policies
 
 
 def assemble(ports: Ports, policies: Policies) -> Gatepost:
     """Wire every use case; the only place that does."""
     p = ports
-    auditor = Auditor(p.uow, p.secrets, p.now)
+    auditor = Auditor(p.uow, p.secrets, p.now, p.metrics)
     postbox = Postbox(p.secrets, p.cipher)
-    purge = PurgeExpired(p.uow, p.now)
+    events = CountedEvents(p.limit_events, p.metrics)
+    limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
+    guesses = Guesses(limits, Devices(p.cipher, p.secrets, p.now))
+    reauthenticate = Reauthenticate(guesses, p.hasher, auditor)
+    purge = PurgeExpired(p.uow, p.exports, p.limiter, p.now)
     return Gatepost(
-        accounts=_accounts(p, policies, auditor, postbox),
-        credentials=_credentials(p, policies, auditor, postbox),
-        sessions=_sessions(p, policies, auditor),
-        oauth=_oauth(p, policies, auditor),
+        accounts=_accounts(p, policies, auditor, postbox, guesses, reauthenticate),
+        credentials=_credentials(p, policies, auditor, postbox, limits, reauthenticate),
+        sessions=_sessions(p, policies, auditor, guesses),
+        oauth=_oauth(p, policies, auditor, limits),
         clients=_clients(p, auditor),
         keys=Keys(LoadKeys(p.uow, p.cipher, p.access_tokens, auditor, p.now), p.access_tokens),
-        administration=_administration(p, policies, auditor, postbox),
+        administration=_administration(p, policies, auditor, postbox, limits),
         roles=_roles(p, auditor),
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
+        exports=_exports(p, auditor, reauthenticate),
         idempotency=Idempotency(p.cipher, p.now),
         jobs=_jobs(p, policies, auditor, postbox, purge),
-        purge=purge,
         database=p.database,
+        checks={
+            "database": p.database,
+            "rate_limiter": p.limiter_check,
+            "mail": p.mailer.check,
+            "jobs": JobsCheck(p.backlog),
+        },
+        backlog=p.backlog,
         policies=policies,
     )
 
 
-def _accounts(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox) -> Accounts:
+def _accounts(
+    p: Ports,
+    policies: Policies,
+    auditor: Auditor,
+    postbox: Postbox,
+    guesses: Guesses,
+    reauthenticate: Reauthenticate,
+) -> Accounts:
+    limits = guesses.limits
     return Accounts(
         register=Register(
             p.uow,
+            limits,
             p.hasher,
             p.secrets,
             p.cipher,
@@ -145,27 +182,34 @@ def _accounts(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox) 
             policies.passwords,
         ),
         request_verification=RequestByEmail(
-            p.uow, p.secrets, p.cipher, JobName.RESEND_VERIFICATION
+            p.uow, limits, p.secrets, p.cipher, JobName.RESEND_VERIFICATION
         ),
-        verify_email=VerifyEmail(p.uow, p.hasher, postbox, auditor, p.now),
+        verify_email=VerifyEmail(p.uow, guesses, p.hasher, postbox, auditor, p.now),
         read=ReadAccount(),
         change=ChangeAccount(p.uow, auditor, p.now),
         request_email_change=RequestEmailChange(
-            p.uow, Reauthenticate(p.hasher, auditor), postbox, auditor, p.now
+            p.uow, limits, reauthenticate, postbox, auditor, p.now
         ),
-        undo_email_change=UndoEmailChange(p.uow, postbox, auditor, p.now),
-        delete=DeleteOwnAccount(p.uow, Reauthenticate(p.hasher, auditor), postbox, auditor, p.now),
+        undo_email_change=UndoEmailChange(p.uow, limits, postbox, auditor, p.now),
+        delete=DeleteOwnAccount(p.uow, reauthenticate, postbox, auditor, p.now),
     )
 
 
-def _credentials(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox) -> Credentials:
+def _credentials(
+    p: Ports,
+    policies: Policies,
+    auditor: Auditor,
+    postbox: Postbox,
+    limits: Limits,
+    reauthenticate: Reauthenticate,
+) -> Credentials:
     return Credentials(
-        request_reset=RequestByEmail(p.uow, p.secrets, p.cipher, JobName.REQUEST_RESET),
-        reset=ResetPassword(p.uow, p.hasher, postbox, auditor, p.now, policies.passwords),
+        request_reset=RequestByEmail(p.uow, limits, p.secrets, p.cipher, JobName.REQUEST_RESET),
+        reset=ResetPassword(p.uow, limits, p.hasher, postbox, auditor, p.now, policies.passwords),
         change_password=ChangePassword(
             p.uow,
             p.hasher,
-            Reauthenticate(p.hasher, auditor),
+            reauthenticate,
             postbox,
             auditor,
             p.now,
@@ -174,11 +218,13 @@ def _credentials(p: Ports, policies: Policies, auditor: Auditor, postbox: Postbo
     )
 
 
-def _sessions(p: Ports, policies: Policies, auditor: Auditor) -> Sessions:
-    issuer = Issuer(p.access_tokens, p.secrets, policies.tokens)
+def _sessions(p: Ports, policies: Policies, auditor: Auditor, guesses: Guesses) -> Sessions:
+    limits = guesses.limits
+    issuer = Issuer(p.access_tokens, p.secrets, policies.tokens, p.metrics)
     return Sessions(
         log_in=LogIn(
             p.uow,
+            guesses,
             p.hasher,
             p.secrets,
             p.refresh_tokens,
@@ -189,22 +235,26 @@ def _sessions(p: Ports, policies: Policies, auditor: Auditor) -> Sessions:
             policies.accounts,
             policies.sessions,
         ),
-        refresh=Refresh(p.uow, p.refresh_tokens, issuer, auditor, p.now, policies.sessions),
-        authenticate=Authenticate(p.access_tokens, p.callers, p.now),
-        log_out=LogOut(p.uow, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
+        refresh=Refresh(
+            p.uow, limits, p.refresh_tokens, issuer, auditor, p.now, policies.sessions, p.metrics
+        ),
+        authenticate=Authenticate(limits, p.access_tokens, p.callers, p.now),
+        log_out=LogOut(
+            p.uow, limits, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now
+        ),
         list_own=ListSessions(p.uow, p.now),
         end=EndSession(p.uow, auditor, p.now),
         end_others=EndOtherSessions(p.uow, auditor, p.now),
     )
 
 
-def _oauth(p: Ports, policies: Policies, auditor: Auditor) -> OAuth:
-    issuer = Issuer(p.access_tokens, p.secrets, policies.tokens)
-    authenticate = Authenticate(p.access_tokens, p.callers, p.now)
+def _oauth(p: Ports, policies: Policies, auditor: Auditor, limits: Limits) -> OAuth:
+    issuer = Issuer(p.access_tokens, p.secrets, policies.tokens, p.metrics)
+    authenticate = Authenticate(limits, p.access_tokens, p.callers, p.now)
     return OAuth(
-        authenticate_client=AuthenticateClient(p.uow, auditor, p.now),
+        authenticate_client=AuthenticateClient(p.uow, limits, auditor, p.now),
         grant_to_client=GrantToClient(issuer, p.now),
-        revoke=Revoke(p.uow, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
+        revoke=Revoke(p.uow, limits, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
         introspect=Introspect(p.uow, authenticate, p.refresh_tokens),
     )
 
@@ -223,7 +273,7 @@ def _clients(p: Ports, auditor: Auditor) -> Clients:
 
 
 def _administration(
-    p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox
+    p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox, limits: Limits
 ) -> Administration:
     supervisor = Supervisor(p.uow, auditor, p.now)
     return Administration(
@@ -231,15 +281,15 @@ def _administration(
             p.uow, p.hasher, p.secrets, auditor, p.now, policies.passwords
         ),
         create=CreateAccount(
-            p.uow, p.hasher, p.secrets, postbox, auditor, p.now, policies.passwords
+            p.uow, limits, p.hasher, p.secrets, postbox, auditor, p.now, policies.passwords
         ),
         list_accounts=ListAccounts(p.uow, Cursors(p.cipher)),
         show=ShowAccount(p.uow),
-        amend=AmendAccount(supervisor, postbox),
+        amend=AmendAccount(supervisor, limits, postbox),
         suspend=Suspend(supervisor),
         reactivate=Reactivate(supervisor),
         delete=DeleteAccount(supervisor, postbox),
-        send_reset=SendReset(supervisor, postbox),
+        send_reset=SendReset(supervisor, limits, postbox),
         set_roles=SetRoles(supervisor),
         list_sessions=ListSessionsOf(p.uow, p.now),
         end_sessions=EndSessionsOf(supervisor),
@@ -249,6 +299,15 @@ def _administration(
 def _roles(p: Ports, auditor: Auditor) -> Roles:
     keeper = RoleKeeper(p.uow, auditor, p.now)
     return Roles(ListRoles(p.uow), PutRole(keeper), DeleteRole(keeper))
+
+
+def _exports(p: Ports, auditor: Auditor, reauthenticate: Reauthenticate) -> Exports:
+    read = ReadExport(p.uow, p.now)
+    return Exports(
+        request=RequestExport(p.uow, reauthenticate, p.secrets, auditor, p.now),
+        read=read,
+        download=DownloadExport(p.uow, read, p.exports, auditor, p.now),
+    )
 
 
 def _jobs(
@@ -263,5 +322,7 @@ def _jobs(
             JobName.REQUEST_RESET: MailReset(p.uow, p.cipher, postbox, auditor, p.now),
             JobName.NOTIFY_OWNER: NotifyOwner(p.uow, p.cipher, postbox, p.now, policies.accounts),
             JobName.PURGE: purge,
+            JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
+            JobName.REMOVE_EXPORT: RemoveExport(p.exports),
         }
     )

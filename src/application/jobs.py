@@ -8,7 +8,12 @@ from uuid import UUID
 
 from ..domain.addresses import EmailAddress
 from ..domain.audit import ClientContext
-from .ports.delivery import Job, JobName
+from ..domain.errors import Unavailable
+from ..domain.limits import Rule, address_key
+from .limits import Limits
+from .ports.delivery import BacklogReader, Job, JobName
+from .ports.exports import ExportStore
+from .ports.limits import RateLimiter
 from .ports.security import Cipher, Clock, SealPurpose, Secrets
 from .ports.storage import Transaction, UnitOfWork
 
@@ -16,8 +21,12 @@ Handler = Callable[[Job], Awaitable[None]]
 
 # Small batches keep locks short beside live traffic.
 _BATCH = 500
+# A worker that lives takes what is due at once; after this long somebody should look.
+_LONGEST_WAIT_SECONDS = 300
 # Ended sessions stay visible to support and audit for a while.
 _ENDED_SESSIONS_KEPT = timedelta(days=7)
+# So that who looks for one is told what became of it.
+_CLOSED_EXPORTS_KEPT = timedelta(days=7)
 
 
 def sealed_job(cipher: Cipher, job_id: UUID, name: JobName, values: dict[str, str | None]) -> Job:
@@ -37,18 +46,23 @@ def unseal(cipher: Cipher, job: Job) -> dict[str, str | None]:
 class RequestByEmail:
     """Queue a job about an address, known or not.
 
-    Looking it up here would show in the time of the answer; the worker does it.
-    Raises ValidationFailed.
+    Looking it up here would show in the time of the answer; the worker does it. With no mail left
+    for the address the answer is the same. Raises RateLimited, ValidationFailed.
     """
 
     uow: UnitOfWork
+    limits: Limits
     secrets: Secrets
     cipher: Cipher
     job: JobName
 
     async def __call__(self, *, email: str, client: ClientContext) -> None:
-        values = {
-            "email": EmailAddress.parse(email).value,
+        await self.limits.spend(Rule.MAIL_ADDRESS, address_key(client.ip))
+        address = EmailAddress.parse(email)
+        if await self.limits.try_to_spend(Rule.MAIL, address.key) is None:
+            return
+        values: dict[str, str | None] = {
+            "email": address.value,
             "ip": client.ip,
             "user_agent": client.user_agent,
             "request_id": client.request_id,
@@ -68,13 +82,19 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: registrations, one-time tokens, sessions, kept answers."""
+    """Delete what has run out: registrations, tokens, sessions, answers, exports, counts."""
 
     uow: UnitOfWork
+    exports: ExportStore
+    limiter: RateLimiter
     now: Clock
 
     async def __call__(self, job: Job | None = None) -> None:
         while await self._batch() >= _BATCH:
+            continue
+        while await self._close_exports() >= _BATCH:
+            continue
+        while await self.limiter.sweep(_BATCH) >= _BATCH:
             continue
 
     async def _batch(self) -> int:
@@ -90,7 +110,30 @@ class PurgeExpired:
             await tx.tokens.remove_expired(now, _BATCH),
             await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
             await tx.idempotency.remove_expired(now, _BATCH),
+            await tx.exports.remove_closed(now - _CLOSED_EXPORTS_KEPT, _BATCH),
         )
+
+    async def _close_exports(self) -> int:
+        """Remove the files first: a row that is not closed brings the next run back to its own."""
+        now = self.now()
+        async with self.uow() as tx:
+            due = await tx.exports.list_due(now, _BATCH)
+            for export in due:
+                await self.exports.remove(export.id)
+                await tx.exports.save(export.at(now))
+            await tx.commit()
+        return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class JobsCheck:
+    """Raises Unavailable when a job that is due has waited too long: no worker takes it."""
+
+    backlog: BacklogReader
+
+    async def __call__(self) -> None:
+        if (await self.backlog.read()).oldest_seconds > _LONGEST_WAIT_SECONDS:
+            raise Unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from ..domain.errors import RateLimited, Unavailable
 from ..domain.limits import Budget, Decision, LimitPolicy, Rule
+from .ports.delivery import Metrics
 from .ports.limits import KeyHasher, LimitEvents, RateLimiter
 
 T = TypeVar("T")
@@ -56,6 +57,24 @@ class SilentEvents(LimitEvents):
 
     def store_lost(self) -> None:
         return None
+
+
+class CountedEvents(LimitEvents):
+    """Tells the metrics, too."""
+
+    def __init__(self, events: LimitEvents, metrics: Metrics) -> None:
+        self._events = events
+        self._metrics = metrics
+
+    def limited(self, rule: Rule) -> None:
+        self._metrics.limited(rule)
+        self._events.limited(rule)
+
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        self._events.uncounted(rule, refused=refused)
+
+    def store_lost(self) -> None:
+        self._events.store_lost()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
 from ..domain.clients import Client, ClientId
 from ..domain.errors import AccessTokenInvalid, InvalidClient, InvalidGrant
+from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, RefreshClaim, Session, SessionId
 from ..domain.tokens import FIRST_PARTY_CLIENT
 from .audit import Auditor
+from .limits import Limits
 from .ports.security import AccessTokens, Clock, RefreshTokens
 from .ports.storage import CallerReader, UnitOfWork
 from .sessions import end_one
@@ -28,15 +30,20 @@ class AuthenticateClient:
     """Tell which machine client shows its id and secret.
 
     Unknown, disabled, wrong and expired are one InvalidClient; audited, committed, then raised.
+    Those count by address; who shows the right secret counts as himself. Raises RateLimited.
     """
 
     uow: UnitOfWork
+    limits: Limits
     auditor: Auditor
     now: Clock
 
     async def __call__(self, *, client_id: str, secret: str, client: ClientContext) -> Client:
+        hit = await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         known = _parsed(client_id)
         if known is not None and (found := await self._matching(known, secret)):
+            await self.limits.give_back(hit)
+            await self.limits.spend(Rule.USER, str(found.id))
             return found
         type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
         await self.auditor.refused(type_, client, subject=known, failure=why)
@@ -83,10 +90,11 @@ class Revoke:
     """End the session that a token of either kind belongs to (RFC 7009).
 
     A token that opens nothing is no error: it has nothing left to end. Raises InvalidGrant for
-    another client's token, which stays as it is; TokenNotRevocable; Unavailable.
+    another client's token, which stays as it is; RateLimited; TokenNotRevocable; Unavailable.
     """
 
     uow: UnitOfWork
+    limits: Limits
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
     callers: CallerReader
@@ -96,6 +104,7 @@ class Revoke:
     async def __call__(
         self, *, token: str, presented_by: Client | None = None, client: ClientContext
     ) -> None:
+        await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         found = await self._session_of(token)
         if found is None:
             return

@@ -6,6 +6,7 @@ from ..domain.audit import AuditType, ClientContext
 from ..domain.errors import WrongPassword
 from ..domain.roles import Principal
 from .audit import Auditor
+from .guesses import Guesses
 from .ports.security import PasswordHasher
 
 
@@ -13,9 +14,11 @@ from .ports.security import PasswordHasher
 class Reauthenticate:
     """Compare the caller's password; audit a wrong one as the failure of what it was asked for.
 
-    Who goes on compares the stored hash again under lock. Raises WrongPassword, Overloaded.
+    Who goes on compares the stored hash again under lock. Raises RateLimited, WrongPassword,
+    Overloaded.
     """
 
+    guesses: Guesses
     hasher: PasswordHasher
     auditor: Auditor
 
@@ -23,14 +26,16 @@ class Reauthenticate:
         self, *, actor: Principal, password: str, purpose: AuditType, client: ClientContext
     ) -> None:
         account = actor.own_account
-        if await self.hasher.verify(password, account.password_hash):
-            return
-        await self.auditor.refused(
-            purpose,
-            client,
-            actor=account.id,
-            subject=account.id,
-            session_id=actor.session_id,
-            failure=WrongPassword.code,
-        )
-        raise WrongPassword
+        async with self.guesses.at_account(account.id, client) as guess:
+            if await self.hasher.verify(password, account.password_hash):
+                await guess.forget()
+                return
+            await self.auditor.refused(
+                purpose,
+                client,
+                actor=account.id,
+                subject=account.id,
+                session_id=actor.session_id,
+                failure=WrongPassword.code,
+            )
+            raise WrongPassword

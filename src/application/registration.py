@@ -24,9 +24,11 @@ from ..domain.errors import (
     UsernameTaken,
     ValidationFailed,
 )
+from ..domain.limits import Rule, address_key
 from .audit import Auditor
 from .idempotency import UNKEYED, Once
 from .jobs import sealed_job, unseal
+from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import Job, JobName, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher, Secrets
@@ -102,10 +104,12 @@ class Register:
     owner is told by mail. Returns None for that one neutral answer. Where addresses need no
     proof, hiding is impossible: then the account is returned, or EmailTaken raised.
 
-    Raises ValidationFailed, RegistrationClosed, UsernameTaken, Overloaded, and what `once` does.
+    Raises RateLimited, ValidationFailed, RegistrationClosed, UsernameTaken, Overloaded, and what
+    `once` does.
     """
 
     uow: UnitOfWork
+    limits: Limits
     hasher: PasswordHasher
     secrets: Secrets
     cipher: Cipher
@@ -126,6 +130,7 @@ class Register:
         client: ClientContext,
         once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
+        await self.limits.spend(Rule.REGISTER, address_key(client.ip))
         if not self.policy.registration_open:
             raise RegistrationClosed
         form = Registration.parse(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from ..domain.errors import (
     Overloaded,
     ValidationFailed,
 )
+from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import (
     EndReason,
@@ -30,7 +31,10 @@ from ..domain.sessions import (
     start_session,
 )
 from .audit import Auditor
+from .guesses import Guess, Guesses
 from .initial_passwords import DemandChange
+from .limits import Limits
+from .ports.delivery import Grant, Metrics, RefreshOutcome
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
 from .ports.storage import CallerReader, Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
@@ -42,11 +46,12 @@ class LogIn:
 
     Unknown login, wrong password and suspended account are one InvalidCredentials, in the same
     time; PasswordChangeRequired, then EmailNotVerified come only after the right password. A
-    refusal is audited, committed, and then raised. Also raises Overloaded, ValidationFailed,
-    InvalidScope.
+    refusal is audited, committed, and then raised. Also raises RateLimited (for unknown logins
+    too), Overloaded, ValidationFailed, InvalidScope. `device` is what an earlier sign-in gave.
     """
 
     uow: UnitOfWork
+    guesses: Guesses
     hasher: PasswordHasher
     secrets: Secrets
     refresh_tokens: RefreshTokens
@@ -63,21 +68,29 @@ class LogIn:
         login: str,
         password: str,
         device_name: str | None = None,
+        device: str | None = None,
         scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
+        await self.guesses.come_from(client)
         password = parse_existing(password)
-        while True:
-            account = await self._checked(login, password, client)
-            upgraded = await self._upgraded_hash(account, password)
-            if signed_in := await self._start(account, upgraded, device_name, scope, client):
-                return signed_in
-            # Somebody changed the password since, or only upgraded its hash: look again.
+        known = await self._candidates(login) if device else ()
+        async with self.guesses.at_login(login, device, known) as guess:
+            while True:
+                account = await self._checked(login, password, guess, client)
+                upgraded = await self._upgraded_hash(account, password)
+                if signed_in := await self._start(account, upgraded, device_name, scope, client):
+                    return signed_in
+                # Somebody changed the password since, or only upgraded its hash: look again.
 
-    async def _checked(self, login: str, password: str, client: ClientContext) -> Account:
+    async def _checked(
+        self, login: str, password: str, guess: Guess, client: ClientContext
+    ) -> Account:
         """Return the account that may sign in, or audit the refusal and raise it."""
         candidates = await self._candidates(login)
         account = await self._verified(candidates, password)
+        if account:
+            await guess.forget()
         if account and account.password_expires_at:
             await self.demand_change(account, client)
         if account and not self._must_prove(account):
@@ -170,7 +183,9 @@ class LogIn:
             scopes = await scopes_held(tx, account, scope)
             await tx.commit()
         token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
-        return self.issuer.issue(account, session, token, now, scopes)
+        signed_in = self.issuer.issue(account, session, token, now, scopes, Grant.PASSWORD)
+        kept = replace(account, password_hash=upgraded or account.password_hash)
+        return replace(signed_in, device=self.guesses.devices.remember(kept))
 
     def _is_unchanged(self, account: Account, seen: Account) -> bool:
         same_password = account.password_hash == seen.password_hash
@@ -183,37 +198,46 @@ class Refresh:
 
     The direct predecessor gets the same successor within the grace; any other replay ends the
     session, is audited and committed, and only then refused. `scope` narrows the access token
-    alone. Raises InvalidGrant; InvalidScope, which leaves the token unspent.
+    alone. Raises RateLimited, InvalidGrant; InvalidScope, which leaves the token unspent.
     """
 
     uow: UnitOfWork
+    limits: Limits
     refresh_tokens: RefreshTokens
     issuer: Issuer
     auditor: Auditor
     now: Clock
     policy: SessionPolicy
+    metrics: Metrics
 
     async def __call__(
         self, *, refresh_token: str, scope: str | None = None, client: ClientContext
     ) -> SignedIn:
         claim = self.refresh_tokens.open(refresh_token)
         if claim is None:
+            await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
+            self.metrics.refreshed(RefreshOutcome.UNREADABLE)
             raise InvalidGrant
+        await self.limits.spend(Rule.REFRESH, str(claim.session_id))
         now = self.now()
         secret_hash = hashlib.sha256(claim.secret).digest()
         async with self.uow() as tx:
             turned = await tx.sessions.turn(claim, secret_hash, now, self.policy)
             if turned is None:
+                self.metrics.refreshed(RefreshOutcome.EXPIRED_OR_UNKNOWN)
                 raise InvalidGrant
             session, account = turned
             if session.revoked_reason is not None:
                 await self._note_reuse(tx, session, now, client)
                 await tx.commit()
+                self.metrics.refreshed(RefreshOutcome.REUSE_DETECTED)
                 raise InvalidGrant
             scopes = await scopes_held(tx, account, scope)
             await tx.commit()
+        rotated = session.rotated_at == now
+        self.metrics.refreshed(RefreshOutcome.ROTATED if rotated else RefreshOutcome.GRACE)
         successor = self.refresh_tokens.successor(refresh_token)
-        return self.issuer.issue(account, session, successor, now, scopes)
+        return self.issuer.issue(account, session, successor, now, scopes, Grant.REFRESH_TOKEN)
 
     async def _note_reuse(
         self, tx: Transaction, session: Session, now: datetime, client: ClientContext
@@ -234,10 +258,11 @@ class LogOut:
     """End the session that a token belongs to; again is no error.
 
     An expired access token will do: whoever wants to leave must not have to sign in first.
-    Raises AccessTokenInvalid for a token that is not ours.
+    Raises RateLimited, and AccessTokenInvalid for a token that is not ours.
     """
 
     uow: UnitOfWork
+    limits: Limits
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
     callers: CallerReader
@@ -245,12 +270,14 @@ class LogOut:
     now: Clock
 
     async def __call__(self, *, access_token: str, client: ClientContext) -> None:
+        await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         claims = self.access_tokens.verify(access_token, expired_too=True)
         if claims.session_id is not None:
             await self._end(claims.session_id, AccountId(claims.subject), client)
 
     async def by_refresh_token(self, *, refresh_token: str, client: ClientContext) -> None:
         """Do the same with a refresh token; one that opens nothing has nothing left to end."""
+        await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         claim = self.refresh_tokens.open(refresh_token)
         account = claim and await self.callers.find(claim.session_id, self.now())
         if claim and account:

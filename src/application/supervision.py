@@ -1,7 +1,7 @@
 """What administrators do to single accounts: change, suspend, sign out, delete."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,11 +18,13 @@ from ..domain.errors import (
     ValidationFailed,
     VersionConflict,
 )
+from ..domain.limits import Rule
 from ..domain.roles import ADMIN, USER, Principal, Scope
 from ..domain.sessions import EndReason, Session
 from .accounts import UNSET, Unset
 from .audit import Auditor
 from .erasure import erase_account
+from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import MailTemplate
 from .ports.security import Clock
@@ -93,6 +95,12 @@ class Supervisor:
             await self.auditor.refused(type_, client, actor=who, subject=subject, failure=failure)
             raise
 
+    async def address_of(self, account_id: UUID) -> EmailAddress | None:
+        """Look up where mail about an account goes: limits count outside of transactions."""
+        async with self.uow() as tx:
+            account = await tx.accounts.get(AccountId(account_id))
+        return account.email if account else None
+
     async def note(
         self,
         opened: Opened,
@@ -120,11 +128,13 @@ async def mail_link(tx: Transaction, postbox: Postbox, account: Account, now: da
 class AmendAccount:
     """Change an account's username, address, bio or locale.
 
-    A new address is unproven, both addresses are told, and links mailed before are void.
-    Raises what Supervisor does, ValidationFailed, UsernameTaken, EmailTaken.
+    A new address is unproven, both addresses are told, and links mailed before are void. With no
+    mail left for the new one it is not told. Raises what Supervisor does, ValidationFailed,
+    UsernameTaken, EmailTaken.
     """
 
     supervisor: Supervisor
+    limits: Limits
     postbox: Postbox
 
     async def __call__(
@@ -140,7 +150,7 @@ class AmendAccount:
         client: ClientContext,
     ) -> Account:
         actor.require(Scope.USERS_WRITE)
-        type_ = AuditType.ACCOUNT_CHANGED
+        type_, has_mail = AuditType.ACCOUNT_CHANGED, await self._has_mail(account_id, email)
         async with self.supervisor.opening(
             account_id, type_, actor, client, versions=versions
         ) as opened:
@@ -149,15 +159,23 @@ class AmendAccount:
             await opened.save()
             await self.supervisor.note(opened, type_, actor, client)
             if account.email != former:
-                await self._tell(opened, former)
+                await self._tell(opened, former, has_mail)
                 await self.supervisor.note(opened, AuditType.EMAIL_CHANGED, actor, client)
         return account
 
-    async def _tell(self, opened: Opened, former: EmailAddress) -> None:
+    async def _has_mail(self, account_id: UUID, email: str | Unset) -> bool:
+        with suppress(ValidationFailed):
+            new = None if email is UNSET else EmailAddress.parse(email)
+            if new is not None and new != await self.supervisor.address_of(account_id):
+                return await self.limits.try_to_spend(Rule.MAIL, new.key) is not None
+        return False
+
+    async def _tell(self, opened: Opened, former: EmailAddress, has_mail: bool) -> None:
         tx, account, now = opened.tx, opened.account, opened.now
         await tx.tokens.drop_all(account.id)
         await self.postbox.notify(tx, account, MailTemplate.EMAIL_CHANGED, now, to=former)
-        await mail_link(tx, self.postbox, account, now)
+        if has_mail:
+            await mail_link(tx, self.postbox, account, now)
 
 
 def _apply(
@@ -255,16 +273,21 @@ class DeleteAccount:
 class SendReset:
     """Mail the owner a link to set a password; nobody sets another's (OWASP ASVS 6.4.6).
 
-    Raises what Supervisor does.
+    With no mail left for the address nothing is sent. Raises what Supervisor does.
     """
 
     supervisor: Supervisor
+    limits: Limits
     postbox: Postbox
 
     async def __call__(self, *, actor: Principal, account_id: UUID, client: ClientContext) -> None:
         actor.require(Scope.USERS_WRITE)
+        address = await self.supervisor.address_of(account_id)
+        has_mail = address and await self.limits.try_to_spend(Rule.MAIL, address.key)
         type_ = AuditType.PASSWORD_RESET_REQUESTED
         async with self.supervisor.opening(account_id, type_, actor, client) as opened:
+            if not has_mail:
+                return
             template, purpose = MailTemplate.RESET_PASSWORD, Purpose.RESET_PASSWORD
             await self.postbox.send_token(opened.tx, opened.account, template, purpose, opened.now)
             await self.supervisor.note(opened, type_, actor, client)

@@ -8,9 +8,12 @@ from uuid import UUID
 from ..domain.accounts import Account
 from ..domain.clients import Client, ClientId
 from ..domain.errors import AccessTokenInvalid
+from ..domain.limits import Rule
 from ..domain.roles import Principal, roles_held, scopes_of
 from ..domain.sessions import Session, SessionId
 from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy, narrowed
+from .limits import Limits
+from .ports.delivery import Grant, Metrics
 from .ports.security import AccessTokens, Clock, Secrets
 from .ports.storage import CallerReader, Transaction
 from .roles import own_roles
@@ -26,6 +29,8 @@ class SignedIn:
     refresh_token: str = field(repr=False)
     refresh_expires_in: timedelta
     scope: str
+    # After a login: what its browser may show at the next one.
+    device: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Issuer:
     access_tokens: AccessTokens
     secrets: Secrets
     policy: TokenPolicy
+    metrics: Metrics
 
     def issue(
         self,
@@ -59,8 +65,10 @@ class Issuer:
         refresh_token: str,
         now: datetime,
         scopes: Sequence[str],
+        grant: Grant,
     ) -> SignedIn:
         """Make the tokens of a session."""
+        self.metrics.issued(grant)
         claims = self._claims(account.id, FIRST_PARTY_CLIENT, scopes, now)
         claims = replace(claims, session_id=session.id, roles=roles_held(account.roles))
         return SignedIn(
@@ -77,6 +85,7 @@ class Issuer:
         scopes = narrowed(client.scopes, asked)
         claims = self._claims(client.id, str(client.id), scopes, now)
         access_token = self.access_tokens.sign(claims)
+        self.metrics.issued(Grant.CLIENT_CREDENTIALS)
         return Granted(
             access_token=access_token, expires_in=self.policy.access_ttl, scope=claims.scope
         )
@@ -103,18 +112,21 @@ class Authenticate:
     """Tell who an access token stands for, reading his session and account; in one query.
 
     Raises AccessTokenInvalid, also when the session ended, the account may not sign in, or the
-    client was disabled or may do less than the token says.
+    client was disabled or may do less than the token says. Raises RateLimited.
     """
 
+    limits: Limits
     access_tokens: AccessTokens
     callers: CallerReader
     now: Clock
 
     async def __call__(self, *, access_token: str) -> Principal:
-        return await self.principal(self.access_tokens.verify(access_token))
+        claims = self.access_tokens.verify(access_token)
+        await self.limits.spend(Rule.USER, str(claims.subject))
+        return await self.principal(claims)
 
     async def principal(self, claims: AccessClaims) -> Principal:
-        """Do the same for claims that were verified."""
+        """Do the same for claims that were verified, perhaps of somebody else: uncounted."""
         if claims.session_id is None:
             return await self._client(claims)
         account = await self.callers.find(claims.session_id, self.now())

@@ -34,6 +34,8 @@ class AuditType(StrEnum):
     EMAIL_CHANGE_REQUESTED = "account.email_change_requested"
     EMAIL_CHANGED = "account.email_changed"
     EMAIL_CHANGE_UNDONE = "account.email_change_undone"
+    EXPORT_REQUESTED = "account.export_requested"
+    EXPORT_DOWNLOADED = "account.export_downloaded"
     ROLE_CHANGED = "role.changed"
     ROLE_DELETED = "role.deleted"
     CLIENT_CREATED = "client.created"

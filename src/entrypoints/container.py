@@ -5,29 +5,33 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import structlog
 from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from ..adapters.argon2 import Argon2PasswordHasher
-from ..adapters.cipher import KeyringCipher, MasterKeys
+from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
+from ..adapters.export_files import ExportFiles
 from ..adapters.jose import JwtAccessTokens
 from ..adapters.mail.delivery import ConsoleMailer, FileMailer
 from ..adapters.mail.message import MessageBuilder
 from ..adapters.mail.rendering import MailTexts
+from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
 from ..adapters.postgres.engine import create_engine
-from ..adapters.postgres.health import PostgresHealth
+from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
+from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
 from ..application.gatepost import Gatepost, Policies, assemble
 from ..application.mail import MailPolicy
 from ..application.ports import Ports
-from ..application.ports.delivery import Mailer
+from ..application.ports.delivery import Level, Mailer, Metrics
+from ..application.ports.exports import ExportStore
+from ..application.ports.limits import KeyHasher, LimitEvents, RateLimiter
 from ..application.ports.security import (
     AccessTokens,
     Cipher,
@@ -35,14 +39,22 @@ from ..application.ports.security import (
     RefreshTokens,
     Secrets,
 )
-from ..application.ports.storage import UnitOfWork
+from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..domain.accounts import AccountPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
 from .master_keys import master_keys
-from .settings import PREFIX, Registration, Settings, SettingsError
+from .rate_limits import (
+    LimiterHealth,
+    LoggedLimitEvents,
+    choose_limiter,
+    limit_policy,
+    redis_limiter,
+)
+from .setting_types import mail_folder
+from .settings import Registration, Settings
 
 # A key is published for longer than this before it signs, so that every process knows it.
 _KEY_RELOAD = timedelta(seconds=60)
@@ -67,6 +79,7 @@ def policies_of(settings: Settings) -> Policies:
         ),
         tokens=token_policy(settings),
         mail=MailPolicy(frontend_url=settings.frontend_url),
+        limits=limit_policy(settings),
     )
 
 
@@ -79,43 +92,51 @@ def token_policy(settings: Settings) -> TokenPolicy:
 
 
 def mailer_of(settings: Settings) -> Mailer:
-    """Choose the mailer by the scheme of its URL; raises SettingsError for an unknown one."""
+    """Choose the mailer by the scheme of its URL."""
     texts = MailTexts(settings.service.name)
     builder = MessageBuilder(texts, settings.mail.sender, utc_now)
     given = settings.mail.url
-    if given is None:
-        return FileMailer(builder, settings.data_dir / "mail")
-    url = urlsplit(given.get_secret_value())
-    if url.scheme == "console":
-        return ConsoleMailer(builder)
-    if url.scheme == "file" and url.path:
-        return FileMailer(builder, Path(url2pathname(url.path)))
-    raise SettingsError([f"{PREFIX}MAIL__URL: file:///folder or console:"])
+    folder = settings.data_dir / "mail" if given is None else mail_folder(given.get_secret_value())
+    return ConsoleMailer(builder) if folder is None else FileMailer(builder, folder)
 
 
-def _database_url(settings: Settings) -> str:
-    if settings.database_url is None:
-        raise SettingsError(["DATABASE_URL: needed here"])
-    return settings.database_url.get_secret_value()
+def _exports_folder(settings: Settings) -> Path:
+    return settings.exports.dir or settings.data_dir / "exports"
 
 
-def _hasher(settings: Settings) -> Argon2PasswordHasher:
+def _limiter_check(redis: RateLimiter | None, postgres: RateLimiter) -> LimiterHealth:
+    return LimiterHealth(redis or postgres)
+
+
+def _hasher(settings: Settings, metrics: Metrics) -> Argon2PasswordHasher:
     return Argon2PasswordHasher(
         memory_kib=settings.password.memory_kib,
         time_cost=settings.password.time_cost,
         parallelism=settings.password.parallelism,
         concurrency=settings.hash_concurrency,
         queue=settings.password.queue,
+        metrics=metrics,
     )
+
+
+def _engine(database_url: str, metrics: Metrics) -> AsyncEngine:
+    engine = create_engine(database_url)
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        metrics.watch(Level.CONNECTIONS_USED, pool.checkedout)
+        metrics.watch(Level.CONNECTIONS_IDLE, pool.checkedin)
+    return engine
 
 
 class Container(containers.DeclarativeContainer):
     """One provider a port, annotated with it (or with the adapter, where it must be closed)."""
 
     settings = providers.Dependency(instance_of=Settings)
-    database_url: providers.Provider[str] = providers.Callable(_database_url, settings)
+    # Only a server has something to show them.
+    metrics: providers.Provider[Metrics] = providers.Singleton(MemoryMetrics)
+    database_url: providers.Provider[str] = settings.provided.pooled_url
     keys: providers.Provider[MasterKeys] = providers.Singleton(master_keys, settings)
-    engine: providers.Provider[AsyncEngine] = providers.Singleton(create_engine, database_url)
+    engine: providers.Provider[AsyncEngine] = providers.Singleton(_engine, database_url, metrics)
     now: providers.Provider[Clock] = providers.Object(utc_now)
     uow: providers.Provider[UnitOfWork] = providers.Singleton(PostgresUnitOfWork, engine)
     callers: providers.Provider[PostgresCallers] = providers.Singleton(
@@ -124,7 +145,24 @@ class Container(containers.DeclarativeContainer):
     database: providers.Provider[PostgresHealth] = providers.Singleton(
         PostgresHealth, database_url
     )
-    hasher: providers.Provider[Argon2PasswordHasher] = providers.Singleton(_hasher, settings)
+    backlog: providers.Provider[PostgresBacklog] = providers.Singleton(
+        PostgresBacklog, database_url
+    )
+    postgres_limiter: providers.Provider[PostgresRateLimiter] = providers.Singleton(
+        PostgresRateLimiter, database_url
+    )
+    redis_limiter = providers.Singleton(redis_limiter, settings)
+    limiter_keys: providers.Provider[KeyHasher] = providers.Singleton(LimiterKeyHasher, keys)
+    limit_events: providers.Provider[LimitEvents] = providers.Singleton(LoggedLimitEvents)
+    limiter: providers.Provider[RateLimiter] = providers.Singleton(
+        choose_limiter, postgres_limiter, redis_limiter, limit_events
+    )
+    limiter_check: providers.Provider[HealthCheck] = providers.Singleton(
+        _limiter_check, redis_limiter, postgres_limiter
+    )
+    hasher: providers.Provider[Argon2PasswordHasher] = providers.Singleton(
+        _hasher, settings, metrics
+    )
     secrets: providers.Provider[Secrets] = providers.Singleton(SystemSecrets)
     cipher: providers.Provider[Cipher] = providers.Singleton(KeyringCipher, keys)
     refresh_tokens: providers.Provider[RefreshTokens] = providers.Singleton(
@@ -137,17 +175,27 @@ class Container(containers.DeclarativeContainer):
         now,
     )
     mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
+    exports: providers.Provider[ExportStore] = providers.Singleton(
+        ExportFiles, providers.Callable(_exports_folder, settings), cipher
+    )
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,
         uow=uow,
         callers=callers,
         database=database,
+        limiter=limiter,
+        limiter_keys=limiter_keys,
+        limit_events=limit_events,
+        limiter_check=limiter_check,
+        backlog=backlog,
         hasher=hasher,
         secrets=secrets,
         cipher=cipher,
         refresh_tokens=refresh_tokens,
         access_tokens=access_tokens,
         mailer=mailer,
+        metrics=metrics,
+        exports=exports,
         now=now,
     )
     gatepost: providers.Provider[Gatepost] = providers.Singleton(
@@ -156,21 +204,33 @@ class Container(containers.DeclarativeContainer):
 
 
 @contextlib.asynccontextmanager
-async def open_gatepost(settings: Settings) -> AsyncIterator[Gatepost]:
+async def open_gatepost(
+    settings: Settings, metrics: Metrics | None = None
+) -> AsyncIterator[Gatepost]:
     """Build everything from the settings, and close it again.
 
     The one way in for HTTP, CLI, worker and embedders. Raises SettingsError, Unavailable, and
     SealBroken when a stored signing key does not open with the configured master keys.
     """
     container = Container(settings=providers.Object(settings))
+    if metrics is not None:
+        container.metrics.override(providers.Object(metrics))
     gatepost = container.gatepost()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)
+        postgres_limiter, redis = container.postgres_limiter(), container.redis_limiter()
         callers, database = container.callers(), container.database()
+        backlog = container.backlog()
+        stack.push_async_callback(backlog.close)
         stack.push_async_callback(callers.close)
         stack.push_async_callback(database.close)
+        stack.push_async_callback(postgres_limiter.close)
+        if redis is not None:
+            stack.push_async_callback(redis.close)
         await callers.open()
         await database.open()
+        await backlog.open()
+        await postgres_limiter.open()
         stack.callback(container.hasher().close)
         await gatepost.keys.load()
         reload = asyncio.create_task(_reload_keys(gatepost))

@@ -24,13 +24,14 @@ def available_database(settings: Settings, *, migrated: bool = True) -> Iterator
     folder = settings.data_dir / "postgres"
     url = running(folder)
     if url is not None:
-        yield _with_url(settings, url)
+        yield with_url(settings, url)
         return
     with start(folder) as server:
         if migrated:
             asyncio.run(upgrade(server.url))
-        yield _with_url(settings, server.url)
+        yield with_url(settings, server.url)
 
 
-def _with_url(settings: Settings, url: str) -> Settings:
+def with_url(settings: Settings, url: str) -> Settings:
+    """Return the same settings with this database."""
     return settings.model_copy(update={"database_url": SecretStr(url)})

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from .request_id import REQUEST_ID
 from .settings import LogFormat, Settings
 
 # Libraries that repeat what our own lines say, or log what they were given.
@@ -20,6 +21,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.contextvars.merge_contextvars,
+        _with_request_id,
         _without_colour,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -53,6 +55,11 @@ def _renderer(settings: Settings) -> Processor:
     if chosen is LogFormat.CONSOLE:
         return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     return structlog.processors.JSONRenderer(ensure_ascii=True)
+
+
+def _with_request_id(_logger: Any, _name: str, event: Any) -> Any:
+    request_id = REQUEST_ID.get()
+    return event if request_id is None else {"request_id": request_id} | event
 
 
 def _without_colour(_logger: Any, _name: str, event: Any) -> Any:

@@ -16,7 +16,13 @@ def master_keys(settings: Settings) -> MasterKeys:
     Raises SettingsError, naming the setting and never its value.
     """
     given = settings.secrets.keys
-    text = given.get_secret_value() if given else _development_keys(settings.data_dir)
+    if given is not None:
+        text = given.get_secret_value()
+    elif settings.is_production:
+        # `load` refuses that, but not whoever makes settings another way.
+        raise SettingsError([f"{PREFIX}SECRETS__KEYS: needed in production"])
+    else:
+        text = _development_keys(settings.data_dir)
     try:
         return MasterKeys.parse(text)
     except MasterKeysInvalid as refused:

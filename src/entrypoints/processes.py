@@ -27,12 +27,28 @@ _SETTLED_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Child:
-    """A program to keep running. `env` adds to our own environment."""
+    """A program to keep running. `env` adds to our own environment, or with None takes away.
+
+    `on_end` is called with the id of each process that ended, before another starts.
+    """
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str | None]
     pass_fds: Sequence[int] = ()
+    on_end: Callable[[int], None] = lambda pid: None
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM unwind this process, and end it with 0, until it has handlers of its own.
+
+    Without it a start that is interrupted leaves files behind and looks like a failure.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def supervise(
@@ -40,26 +56,40 @@ def supervise(
     *,
     ready: Callable[[], bool],
     on_ready: Callable[[], None],
+    on_stop: Callable[[], None] = lambda: None,
+    healthy: Callable[[], bool] = lambda: True,
+    ready_timeout: float = 120.0,
     stop_timeout: float = 30.0,
 ) -> int:
-    """Run children until SIGTERM, SIGINT or SIGHUP (0), or one dies before `ready` is true (1).
+    """Run children until SIGTERM, SIGINT or SIGHUP (0).
 
-    Later deaths lead to restarts, ever more slowly. Only on the main thread. On Linux the children
-    get SIGTERM also when this process is killed.
+    Ends with 1 when one dies before `ready` is true, or that takes too long, or `healthy` turns
+    false: then something is gone that no restart of a child brings back. Later deaths lead to
+    restarts, ever more slowly. `on_stop` runs before the children are told. Only on the main
+    thread. On Linux the children get SIGTERM also when this process is killed.
     """
     running = [_Running(child) for child in children]
     with _signals() as signals:
         try:
             for one in running:
                 one.launch()
-            if not _become_ready(running, ready, signals):
+            deadline = time.monotonic() + ready_timeout
+            if not _become_ready(running, ready, signals, deadline):
                 return 0 if signals.stopping else 1
             on_ready()
-            while not signals.stopping:
-                signals.wait(min((one.tend() for one in running), default=_IDLE_SECONDS))
-            return 0
+            return _tend(running, healthy, signals)
         finally:
+            on_stop()
             _stop(running, stop_timeout)
+
+
+def _tend(running: Sequence["_Running"], healthy: Callable[[], bool], signals: "_Signals") -> int:
+    while not signals.stopping:
+        if not healthy():
+            _logger.error("the database server has ended; ending everything")
+            return 1
+        signals.wait(min((one.tend() for one in running), default=_IDLE_SECONDS))
+    return 0
 
 
 @dataclass
@@ -98,9 +128,15 @@ def _signals() -> Iterator[_Signals]:
 
 
 def _become_ready(
-    running: Sequence["_Running"], ready: Callable[[], bool], signals: _Signals
+    running: Sequence["_Running"],
+    ready: Callable[[], bool],
+    signals: _Signals,
+    deadline: float,
 ) -> bool:
     while not signals.stopping:
+        if time.monotonic() > deadline:
+            _logger.error("not ready in time; ending everything")
+            return False
         for one in running:
             if one.ended():
                 _logger.error("%s ended before it was ready (%s)", one.name, one.outcome)
@@ -127,7 +163,7 @@ class _Running:
     def launch(self) -> None:
         self.process = subprocess.Popen(  # noqa: S603
             self.child.argv,
-            env={**os.environ, **self.child.env},
+            env=_environment(self.child.env),
             pass_fds=self.child.pass_fds,
             stdin=subprocess.DEVNULL,
             # Ctrl-C in a terminal reaches the supervisor alone, which passes it on once.
@@ -146,6 +182,7 @@ class _Running:
         # Its own children may still hold ports and connections.
         self.signal_group(signal.SIGKILL)
         self.outcome = _described(status)
+        self.child.on_end(self.process.pid)
         self.process = None
         return True
 
@@ -172,6 +209,11 @@ class _Running:
             # macOS refuses, with PermissionError, groups of which only zombies are left.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
+
+
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    changed = {**os.environ, **changes}
+    return {name: value for name, value in changed.items() if value is not None}
 
 
 def _described(status: int) -> str:

@@ -3,84 +3,162 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Self
 
 import uvicorn
+from fastapi import FastAPI
 
 from .. import __version__
 from .container import open_gatepost
-from .http.app import create_app
+from .http.app import create_app, create_management_app
 from .http.options import HttpOptions
+from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
 from .settings import PREFIX, Settings, SettingsError
 
 _BACKLOG = 2048
-_GRACE_SECONDS = 20
+# With the longest delay and the two moments below less than the half minute that children get.
+_GRACE_SECONDS = 15
+_SETTLE_SECONDS = 0.5
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Bind the socket that every server process shares; raises SettingsError when it is taken."""
-    family = socket.AF_INET6 if ":" in settings.http.host else socket.AF_INET
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets that all server processes share: whoever is free answers."""
+
+    public: socket.socket
+    management: socket.socket | None = None
+
+    @classmethod
+    def inherited(cls, fd: int, management_fd: int | None) -> "Listeners":
+        management = None if management_fd is None else socket.socket(fileno=management_fd)
+        return cls(socket.socket(fileno=fd), management)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        both = (self.public, self.management)
+        return tuple(each.fileno() for each in both if each is not None)
+
+    def close(self) -> None:
+        self.public.close()
+        if self.management is not None:
+            self.management.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def listen(settings: Settings) -> Listeners:
+    """Bind what the settings ask for; raises SettingsError when a port is taken."""
+    public = _listen(settings.http.host, settings.port, "PORT")
+    if settings.management_port is None:
+        return Listeners(public)
+    name = f"{PREFIX}HTTP__MANAGEMENT_PORT"
+    try:
+        return Listeners(public, _listen(settings.http.host, settings.management_port, name))
+    except SettingsError:
+        public.close()
+        raise
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.http.host, settings.port))
+        listener.bind((host, port))
     except OSError as refused:
         listener.close()
         reason = refused.strerror or "cannot be bound"
-        raise SettingsError(
-            [f"PORT: {settings.http.host}:{settings.port}, {reason.lower()}"]
-        ) from None
+        raise SettingsError([f"{setting}: {host}:{port}, {reason.lower()}"]) from None
     listener.listen(_BACKLOG)
     listener.set_inheritable(True)
     return listener
 
 
-def server_child(settings: Settings, listener: socket.socket, name: str = "server") -> Child:
-    """Describe one server process on a shared socket."""
-    return Child(
-        name=name,
-        argv=[
-            sys.executable,
-            "-m",
-            "gatepost",
-            "serve",
-            "--workers",
-            "1",
-            "--fd",
-            str(listener.fileno()),
-        ],
-        env=child_environment(settings),
-        pass_fds=(listener.fileno(),),
-    )
+def server_children(
+    settings: Settings, listeners: Listeners, metrics_folder: Path | None
+) -> list[Child]:
+    """Describe the server processes that share sockets, and count in the same folder."""
+    argv = [sys.executable, "-m", "gatepost", "serve", "--workers", "1"]
+    for option, fd in zip(("--fd", "--management-fd"), listeners.fds, strict=False):
+        argv += [option, str(fd)]
+    shared = {FOLDER: str(metrics_folder) if metrics_folder else None}
+    environment = {**child_environment(settings), **shared}
+    on_end = partial(forget, metrics_folder)
+    return [
+        Child(f"server-{number}", argv, environment, pass_fds=listeners.fds, on_end=on_end)
+        for number in range(1, settings.http.workers + 1)
+    ]
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
+def child_environment(settings: Settings) -> dict[str, str | None]:
     """Say what a child cannot find out itself: the database, and a share of the cores."""
-    url = settings.database_url
-    return {
-        **({"DATABASE_URL": url.get_secret_value()} if url else {}),
+    found: dict[str, str | None] = {
         "PORT": str(settings.port),
         f"{PREFIX}PASSWORD__CONCURRENCY": str(settings.hash_concurrency),
     }
+    if settings.database_url is not None:
+        # Given twice it would be refused.
+        found["DATABASE_URL"] = settings.database_url.get_secret_value()
+        found["DATABASE_URL_FILE"] = None
+    return found
 
 
-def serve_http(settings: Settings, fd: int | None = None) -> int:
+def base_url(settings: Settings) -> str:
+    """Name where this process listens."""
+    host = settings.http.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def answers(settings: Settings) -> bool:
+    """Tell whether a server process is ready; asks over the socket, as a probe would."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    host = everywhere.get(settings.http.host, settings.http.host)
+    connection = HTTPConnection(host, settings.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz", headers={"Connection": "close"})
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def serve_http(settings: Settings, fd: int | None = None, management_fd: int | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    listener = listen(settings) if fd is None else socket.socket(fileno=fd)
-    with listener:
+    if fd is None:
+        listeners = listen(settings)
+        if settings.http.workers == 1:
+            # It is for several; of one process the library tells more without it.
+            os.environ.pop(FOLDER, None)
+    else:
+        listeners = Listeners.inherited(fd, management_fd)
+    with listeners:
         if settings.http.workers == 1:
             with asyncio.Runner(loop_factory=_loop) as runner:
-                runner.run(_serve(settings, listener))
+                runner.run(_serve(settings, listeners))
             return 0
-        children = [
-            server_child(settings, listener, f"server-{number}")
-            for number in range(settings.http.workers)
-        ]
-        return supervise(children, ready=lambda: True, on_ready=lambda: None)
+        with shared_folder(settings.http.workers) as folder:
+            return supervise(
+                server_children(settings, listeners, folder),
+                ready=lambda: answers(settings),
+                on_ready=lambda: None,
+                # Or connections would wait in the queue of a socket that nobody accepts from.
+                on_stop=listeners.close,
+            )
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -99,36 +177,64 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    draining = asyncio.Event()
-    async with open_gatepost(settings) as gatepost:
-        app = create_app(gatepost, http_options(settings, draining))
-        server = _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                lifespan="off",
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+def _server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
+    )
+
+
+async def _serve(settings: Settings, listeners: Listeners) -> None:
+    # Here, because only here something is counted; the library takes a moment to import.
+    from ..adapters.prometheus import PrometheusMetrics
+
+    metrics = PrometheusMetrics(__version__, os.environ.get(FOLDER))
+    draining = asyncio.Event()
+    async with open_gatepost(settings, metrics) as gatepost, asyncio.TaskGroup() as beside:
+        exposition = Exposition(metrics, gatepost.backlog)
+        sampling = beside.create_task(exposition.keep_sampling())
+        options = replace(
+            http_options(settings, draining), requests=metrics.requests, metrics=exposition
+        )
+        public, managed = options, listeners.management
+        if managed is not None:
+            public = replace(options, metrics=None, health_checks=False)
+            management = _server(create_management_app(gatepost, options))
+            beside.create_task(management.serve(sockets=[managed]))
+        server = _server(create_app(gatepost, public))
         drain = asyncio.create_task(_drain(settings, draining, server))
         # What start-up made lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=[listeners.public])
         drain.cancel()
+        sampling.cancel()
+        if managed is not None:
+            # Last, so that operators see the end.
+            management.should_exit = True
 
 
 async def _drain(settings: Settings, draining: asyncio.Event, server: uvicorn.Server) -> None:
-    """On a signal: not ready at once, listening for a set delay, then an orderly end."""
+    """On a signal: not ready at once, listening for a set delay, then an orderly end.
+
+    While draining every answer closes its connection. When listening has ended, what was accepted
+    just before gets a moment to be read and answered: the server's own end would cut it.
+    """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
     await draining.wait()
-    await asyncio.sleep(settings.shutdown_delay.total_seconds())
+    await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), _SETTLE_SECONDS))
+    for listening in server.servers:
+        listening.close()
+    await asyncio.sleep(_SETTLE_SECONDS)
     server.should_exit = True
 
 

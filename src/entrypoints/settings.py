@@ -1,38 +1,63 @@
 """Settings: the environment, `.env`, and `NAME_FILE` for every secret."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    SecretStr,
+    ModelWrapValidatorHandler,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from ..domain import limits
+from ..adapters.postgres.queue_names import renaming
+from .setting_groups import (
+    AccountSettings,
+    Algorithm,
+    Environment,
+    ExportSettings,
+    FrontendSettings,
+    Group,
+    HttpSettings,
+    LimitSettings,
+    LogFormat,
+    LogSettings,
+    MailSettings,
+    OAuthSettings,
+    PasswordSettings,
+    Registration,
+    SecretsSettings,
+    ServiceSettings,
+    SessionSettings,
+    TokenSettings,
+)
+from .setting_sources import PREFIX, SECRET_NAMES, collect
+from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl
 
-PREFIX = "GATEPOST_"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,9})\s*([smhd])")
+__all__ = [
+    "PREFIX",
+    "SECRET_NAMES",
+    "Algorithm",
+    "Environment",
+    "LogFormat",
+    "Registration",
+    "Settings",
+    "SettingsError",
+    "known_names",
+    "load",
+    "setting_name",
+]
+
+_MANAGEMENT_PORT = 9000
 
 
 class SettingsError(Exception):
@@ -43,191 +68,12 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _duration(value: object) -> object:
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if isinstance(value, str) and match is None:
-        raise ValueError("a duration such as 10s, 15m, 12h or 30d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else value
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part for part in (p.strip() for p in value.split(",")) if part)
-    return value
-
-
-def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-    ):
-        raise ValueError("an http or https URL without query or fragment")
-    return value.rstrip("/")
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != value:
-        raise ValueError("an exact origin such as https://app.example.com")
-    return value
-
-
-def _network(value: object) -> object:
-    return ip_network(value) if isinstance(value, str) else value
-
-
-def _rate(value: str) -> str:
-    limits.Rate.parse(value)
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
-]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)]
-Rate = Annotated[str, AfterValidator(_rate)]
-
-
-class Environment(StrEnum):
-    DEVELOPMENT = "development"
-    PRODUCTION = "production"
-
-
-class Registration(StrEnum):
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class Algorithm(StrEnum):
-    ES256 = "ES256"
-    RS256 = "RS256"
-    EDDSA = "EdDSA"
-
-
-class LogFormat(StrEnum):
-    CONSOLE = "console"
-    JSON = "json"
-
-
-class _Group(BaseModel):
-    # Unknown names are reported by `load`, which also sees those of no group.
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class HttpSettings(_Group):
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    workers: int = Field(1, ge=1, le=256, description="Server processes.")
-    docs: bool | None = Field(
-        None, description="Serve /docs, /redoc and /openapi.json; on in development only."
-    )
-    shutdown_delay: Duration | None = Field(
-        None, description="From SIGTERM until listening ends; 0s in development, else 5s."
-    )
-    trusted_proxies: Networks = Field((), description="CIDRs whose X-Forwarded-For is believed.")
-    cors_origins: Origins = Field((), description="Exact origins that browsers may call from.")
-
-
-class ServiceSettings(_Group):
-    name: str = Field("Gatepost", min_length=1, description="In mails; refused as a password.")
-
-
-class FrontendSettings(_Group):
-    url: BaseUrl | None = Field(None, description="Base of mailed links; the public URL if unset.")
-
-
-class SecretsSettings(_Group):
-    keys: SecretStr | None = Field(
-        None, description="Master keys, newest first: base64 of 32 bytes each, with commas."
-    )
-
-
-class MailSettings(_Group):
-    url: SecretStr | None = Field(
-        None, description="file:///folder (one .eml a mail) or console:; data folder if unset."
-    )
-    sender: str = Field("Gatepost <no-reply@example.com>", description="From header.")
-
-
-class PasswordSettings(_Group):
-    min_length: int = Field(8, ge=8, le=64, description="Code points; 15 is recommended.")
-    memory_kib: int = Field(19456, ge=8, description="Argon2id memory.")
-    time_cost: int = Field(2, ge=1, description="Argon2id passes.")
-    parallelism: int = Field(1, ge=1, le=16, description="Argon2id lanes.")
-    concurrency: int | None = Field(
-        None, ge=1, description="Hashes at once in a process; cores / workers if unset."
-    )
-    queue: int = Field(64, ge=0, description="Hashes waiting in a process; beyond it 503.")
-
-
-class TokenSettings(_Group):
-    audience: str | None = Field(None, description="`aud`; the public URL if unset.")
-    access_ttl: Duration = Field(timedelta(minutes=15), description="Life of an access token.")
-    algorithm: Algorithm = Field(Algorithm.ES256, description="ES256, RS256 or EdDSA.")
-
-
-class OAuthSettings(_Group):
-    password_grant: bool | None = Field(
-        None, description="grant_type=password, for the docs page; on in development only."
-    )
-
-
-class SessionSettings(_Group):
-    idle_ttl: Duration = Field(timedelta(days=30), description="Life without a refresh.")
-    absolute_ttl: Duration = Field(timedelta(days=90), description="Longest life of a session.")
-    refresh_grace: Duration = Field(
-        timedelta(seconds=10), le=timedelta(seconds=10), description="For a repeated refresh."
-    )
-
-
-class AccountSettings(_Group):
-    registration: Registration = Field(Registration.OPEN, description="open or closed.")
-    require_verified_email: bool = Field(True, description="Sign in only with a proven address.")
-    unverified_ttl: Duration = Field(timedelta(days=7), description="Life of an unproven account.")
-
-
-class LimitSettings(_Group):
-    """Names and defaults of the rate limits; `enabled` false switches all of them off."""
-
-    enabled: bool = Field(True, description="Whether rate limits hold.")
-    # `register` itself would hide a method of the model's class.
-    registrations: Rate = Field(
-        "10/1h", validation_alias="register", description="Registrations by client address."
-    )
-    login: Rate = Field("10/5m", description="Failed logins by login as typed.")
-    login_address: Rate = Field("30/1m", description="Logins by client address.")
-    refresh: Rate = Field("60/1m", description="Refreshes by session.")
-    mail: Rate = Field("3/15m", description="Mails by target address.")
-    mail_address: Rate = Field("20/1h", description="Mail-sending calls by client address.")
-    public: Rate = Field("120/1m", description="Other public calls by client address.")
-    user: Rate = Field("600/1m", description="Authenticated calls by user.")
-
-
-class LogSettings(_Group):
-    format: LogFormat | None = Field(
-        None, description="console or json; console on a terminal if unset."
-    )
-
-
-class _SecretFiles(EnvSettingsSource):
-    """Reads NAME_FILE for the secret settings, as orchestrators mount them."""
+class _Found(EnvSettingsSource):
+    """Hands over known names alone: the library would try to read `GATEPOST_HTTP` as JSON."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        found: dict[str, str | None] = {}
-        for name in SECRET_NAMES:
-            path = os.environ.get(f"{name}_FILE")
-            if path is None:
-                continue
-            try:
-                found[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                raise SettingsError([f"{name}_FILE: cannot be read"]) from None
-        return found
+        names = {name for name, _ in known_names()}
+        return {name.lower(): value for name, value in collect(names).values.items()}
 
 
 class Settings(BaseSettings):
@@ -236,7 +82,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=".env",
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -245,17 +90,17 @@ class Settings(BaseSettings):
     environment: Environment = Field(
         Environment.DEVELOPMENT, description="`production` demands secrets, https, a database."
     )
-    data_dir: Path = Field(Path(".gatepost"), description="Embedded database, mail, dev secrets.")
+    data_dir: Folder = Field(Path(".gatepost"), description="Embedded database, mails, own keys.")
     public_url: BaseUrl | None = Field(None, description="Issuer, and base of links.")
-    database_url: SecretStr | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, validation_alias="DATABASE_URL", description="PostgreSQL 15+; embedded if unset."
     )
-    database_direct_url: SecretStr | None = Field(
+    database_direct_url: DatabaseUrl | None = Field(
         None,
         validation_alias="DATABASE_DIRECT_URL",
         description="Past a transaction pooler: migrations and LISTEN.",
     )
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         None,
         validation_alias="REDIS_URL",
         description="Redis or Valkey for shared limits; PostgreSQL does that if unset.",
@@ -272,6 +117,7 @@ class Settings(BaseSettings):
     frontend: FrontendSettings = FrontendSettings()
     secrets: SecretsSettings = SecretsSettings()
     mail: MailSettings = MailSettings()
+    exports: ExportSettings = ExportSettings()
     password: PasswordSettings = PasswordSettings()
     tokens: TokenSettings = TokenSettings()
     oauth: OAuthSettings = OAuthSettings()
@@ -289,7 +135,23 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+        return init_settings, _Found(settings_cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Also compare settings with each other where one of them is wrong by itself."""
+        try:
+            settings = handler(values)
+        except ValidationError as refused:
+            # Pydantic's own text would repeat the value, which may be a secret.
+            problems = [_described(error["loc"], error["msg"]) for error in refused.errors()]
+            faulty = [error["loc"] for error in refused.errors()]
+            problems += _conflicts(handler(_without(values, faulty)))
+            raise SettingsError(_first_of_each(problems)) from None
+        if problems := list(_conflicts(settings)):
+            raise SettingsError(problems)
+        return settings
 
     @property
     def is_production(self) -> bool:
@@ -298,10 +160,15 @@ class Settings(BaseSettings):
     @property
     def direct_url(self) -> str:
         """Return the database URL for what needs a session of its own: migrations, LISTEN."""
-        url = self.database_direct_url or self.database_url
-        if url is None:
+        direct = self.database_direct_url
+        return self.pooled_url if direct is None else direct.get_secret_value()
+
+    @property
+    def pooled_url(self) -> str:
+        """Return the database URL for all else."""
+        if self.database_url is None:
             raise SettingsError(["DATABASE_URL: needed here"])
-        return url.get_secret_value()
+        return self.database_url.get_secret_value()
 
     @property
     def issuer(self) -> str:
@@ -310,6 +177,11 @@ class Settings(BaseSettings):
     @property
     def frontend_url(self) -> str:
         return self.frontend.url or self.issuer
+
+    @property
+    def management_port(self) -> int | None:
+        default = _MANAGEMENT_PORT if self.is_production else None
+        return default if self.http.management_port is None else self.http.management_port
 
     @property
     def serves_docs(self) -> bool:
@@ -331,15 +203,6 @@ class Settings(BaseSettings):
         return self.password.concurrency or max(1, cores // self.http.workers)
 
 
-SECRET_NAMES = (
-    "DATABASE_URL",
-    "DATABASE_DIRECT_URL",
-    "REDIS_URL",
-    f"{PREFIX}SECRETS__KEYS",
-    f"{PREFIX}MAIL__URL",
-)
-
-
 def setting_name(path: tuple[str | int, ...]) -> str:
     """Name the environment variable of a field, `("mail", "url")` for instance."""
     head = str(path[0])
@@ -355,7 +218,7 @@ def known_names() -> Iterator[tuple[str, tuple[str, ...]]]:
     """List every setting: its environment name, and the path of fields that holds it."""
     for name, info in Settings.model_fields.items():
         group = info.annotation
-        if isinstance(group, type) and issubclass(group, _Group):
+        if isinstance(group, type) and issubclass(group, Group):
             for inner, inner_info in group.model_fields.items():
                 spelling = str(inner_info.validation_alias or inner)
                 yield setting_name((name, spelling)), (name, inner)
@@ -366,42 +229,61 @@ def known_names() -> Iterator[tuple[str, tuple[str, ...]]]:
 def load(**given: Any) -> Settings:
     """Read and check the settings; raises SettingsError with all problems at once.
 
-    `given` overrides single top-level fields, as command-line options do.
+    `given` overrides single fields, as command-line options do.
     """
-    problems = [*_unknown_names(), *_given_twice()]
+    problems = collect({name for name, _ in known_names()}).problems
+    problems += [f"{name}: renames the job queue; unset it" for name in renaming(os.environ)]
     try:
         settings = Settings(**given)
-    except ValidationError as refused:
-        # Pydantic's own text would repeat the value, which may be a secret.
-        problems += [f"{setting_name(e['loc'])}: {e['msg']}" for e in refused.errors()]
-        raise SettingsError(problems) from None
-    problems += _unsafe(settings)
+    except SettingsError as refused:
+        problems += refused.problems
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(_first_of_each(problems))
     return settings
 
 
-def _environment_names() -> set[str]:
-    return {*os.environ, *dotenv_values(".env")}
+def _described(place: tuple[str | int, ...], message: str) -> str:
+    return f"{setting_name(place)}: {message.removeprefix('Value error, ')}"
 
 
-def _unknown_names() -> Iterator[str]:
-    known = {name for name, _ in known_names()}
-    known |= {f"{name}_FILE" for name in SECRET_NAMES}
-    for name in sorted(_environment_names()):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            yield f"{name}: no such setting"
+def _first_of_each(problems: list[str]) -> list[str]:
+    """Name a setting once: what is found later often follows from what was found first."""
+    by_name: dict[str, str] = {}
+    for problem in problems:
+        by_name.setdefault(problem.partition(":")[0], problem)
+    return list(by_name.values())
 
 
-def _given_twice() -> Iterator[str]:
-    for name in SECRET_NAMES:
-        if name in os.environ and f"{name}_FILE" in os.environ:
-            yield f"{name}: given twice, also as {name}_FILE"
+def _without(values: Any, faulty: list[tuple[str | int, ...]]) -> Any:
+    """Leave out what is wrong by itself, so that defaults stand for it."""
+    kept = {name: dict(v) if isinstance(v, dict) else v for name, v in values.items()}
+    for first, *rest in faulty:
+        name = next((n for n in kept if n.lower() == str(first).lower()), "")
+        group = kept.get(name)
+        if rest and isinstance(group, dict):
+            group.pop(rest[0], None)
+        else:
+            kept.pop(name, None)
+    return kept
+
+
+def _conflicts(settings: Settings) -> Iterator[str]:
+    """List what does not go together."""
+    password, sessions = settings.password, settings.sessions
+    if settings.database_direct_url is not None and settings.database_url is None:
+        yield "DATABASE_DIRECT_URL: needs DATABASE_URL beside it"
+    if settings.management_port == settings.port:
+        yield f"{PREFIX}HTTP__MANAGEMENT_PORT: another one than PORT"
+    if password.memory_kib < 8 * password.parallelism:
+        yield f"{PREFIX}PASSWORD__MEMORY_KIB: at least 8 for each of PARALLELISM"
+    # The default may be longer: the longest life cuts it.
+    if "idle_ttl" in sessions.model_fields_set and sessions.idle_ttl > sessions.absolute_ttl:
+        yield f"{PREFIX}SESSIONS__IDLE_TTL: longer than ABSOLUTE_TTL"
+    if settings.is_production:
+        yield from _unsafe(settings)
 
 
 def _unsafe(settings: Settings) -> Iterator[str]:
-    if not settings.is_production:
-        return
     if settings.database_url is None:
         yield "DATABASE_URL: needed in production; the embedded server is for development"
     if settings.secrets.keys is None:

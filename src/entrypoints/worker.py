@@ -7,33 +7,44 @@ import signal
 import structlog
 
 from ..adapters.postgres.consumer import consume
+from ..application.gatepost import Gatepost
 from ..application.ports.delivery import Job
+from ..domain.errors import Unavailable
 from .container import open_gatepost
 from .settings import Settings
 
-_PAUSE_SECONDS = 1.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
 
 
 async def work(settings: Settings) -> None:
     """Work jobs until SIGTERM or SIGINT; the running ones are finished first.
 
-    A lost database is waited for: jobs stay where they are, and nobody has to restart the worker.
+    A lost database is waited for, also at the start: jobs stay where they are, and nobody has to
+    restart the worker. Anything else ends it.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_gatepost(settings) as gatepost:
+    pause = _SHORTEST_PAUSE
+    while not stop.is_set():
+        try:
+            async with open_gatepost(settings) as gatepost:
+                log.info("worker takes jobs")
+                pause = _SHORTEST_PAUSE
+                await _consume(gatepost, settings, stop)
+        except Unavailable as lost:
+            cause = type(lost.__cause__ or lost).__name__
+            log.warning("worker has no queue", error=cause, next_try_seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
-        async def run(job: Job) -> None:
-            await gatepost.jobs.run(job)
-            log.info("job done", job=job.name.value, job_id=str(job.id))
 
-        while not stop.is_set():
-            try:
-                await consume(settings.direct_url, run, stop)
-            except Exception as lost:
-                log.warning("worker lost the queue", error=type(lost).__name__)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
+async def _consume(gatepost: Gatepost, settings: Settings, stop: asyncio.Event) -> None:
+    async def run(job: Job) -> None:
+        await gatepost.jobs.run(job)
+        log.info("job done", job=job.name.value, job_id=str(job.id))
+
+    await consume(settings.direct_url, run, stop)

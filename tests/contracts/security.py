@@ -5,11 +5,12 @@ Collect a class under a fixture named after its port: `hasher`, `cipher`, `refre
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
 
+from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.security import (
     AccessTokens,
     Cipher,
@@ -27,19 +28,6 @@ from gatepost.domain.tokens import AccessClaims, TokenPolicy
 PASSWORD = "correct horse battery staple"
 NONSENSE = ["", "x", ".", "..", "a.b.c", "gpr_", "\0", "\ud800", "é" * 83, "A" * 83, "x" * 100_000]
 BROKEN_HASHES = ["", "x", "$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$AAAA", "$2b$12$abc", "hé"]
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, by: timedelta) -> None:
-        self.now += by
 
 
 def a_claim(generation: int = 0) -> RefreshClaim:

@@ -49,6 +49,7 @@ from tests.contracts.directory_storage import (
     RoleContract,
 )
 from tests.contracts.erasure_storage import EmailChangeContract, ErasureContract
+from tests.contracts.export_storage import ExportContract, ExportedDataContract
 from tests.contracts.session_storage import (
     CallerReaderContract,
     SessionContract,
@@ -68,6 +69,8 @@ __all__ = [
     "DirectoryRacesContract",
     "EmailChangeContract",
     "ErasureContract",
+    "ExportContract",
+    "ExportedDataContract",
     "IdempotencyContract",
     "JobQueueContract",
     "OneTimeTokenContract",

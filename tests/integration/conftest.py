@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -102,6 +103,18 @@ def choose(stack: ExitStack, folder: Path) -> tuple[str, str]:
     if forced == "container":
         pytest.exit(f"TEST_DATABASE=container, but {why}.", returncode=2)
     return stack.enter_context(start(folder, throwaway=True)).url, f"the embedded server ({why})"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker process of pytest-xdist chose."""
+    if chosen := getattr(node, "workeroutput", {}).get("database"):
+        node.config.stash[choice] = chosen
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if choice in session.config.stash and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["database"] = session.config.stash[choice]
 
 
 def pytest_terminal_summary(

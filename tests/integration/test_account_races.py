@@ -32,7 +32,7 @@ def ports(uow: PostgresUnitOfWork) -> MemoryPorts:
 
 @pytest.fixture
 def gatepost(ports: MemoryPorts) -> Gatepost:
-    return assemble(ports, Policies())
+    return assemble(ports, Policies(limits=LimitPolicy(enabled=False)))
 
 
 async def stored(ports: MemoryPorts, *, roles: tuple[str, ...] = ()) -> Account:

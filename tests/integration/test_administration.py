@@ -38,7 +38,7 @@ LEAVING: dict[str, Act] = {
 
 @pytest.fixture
 async def gatepost(uow: PostgresUnitOfWork, callers: PostgresCallers) -> Gatepost:
-    gatepost = assemble(replace(memory_ports(), uow=uow, callers=callers), Policies())
+    gatepost = assemble(replace(memory_ports(), uow=uow, callers=callers), Policies(limits=LimitPolicy(enabled=False)))
     await gatepost.keys.load()
     return gatepost
 

@@ -1,15 +1,29 @@
 """The command line, as programs and people call it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from tests.service import free_port
+
+from gatepost.entrypoints.cli import main
+
 PASSWORD = "a quiet sea of numbers"
+
+
+def exit_code() -> int:
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
 
 
 class Cli:
@@ -29,15 +43,19 @@ class Cli:
     def __call__(
         self, *arguments: str, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gatepost", *arguments],
-            env=self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.folder,
-        )
+        """Call what the program calls; a process of its own would take most of the time."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for name in os.environ:
+                patch.delenv(name)
+            for name, value in (self.environment | environment).items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["gatepost", *arguments])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with redirect_stdout(out), redirect_stderr(err):
+                code = exit_code()
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def json(self, *arguments: str, stdin: str = "") -> Mapping[str, object]:
         done = self(*arguments, "--output", "json", stdin=stdin)
@@ -128,6 +146,30 @@ def test_re_20_config_check_tells_everything_that_is_wrong(cli: Cli) -> None:
         "GATEPOST_PUBLIC_URL",
         "GATEPOST_PASSWORD__MEMORY_KIB",
     ]
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",), ("users", "list")])
+def test_every_command_refuses_the_same_settings(cli: Cli, command: tuple[str, ...]) -> None:
+    refused = cli(
+        *command, CHANNEL="elsewhere", GATEPOST_HTTP="x", GATEPOST_SECRETS__KEYS="", PORT="none"
+    )
+    assert refused.returncode == 1
+    assert [line.split(": ")[:3] for line in refused.stderr.splitlines()] == [
+        ["gatepost", "settings_invalid", "GATEPOST_HTTP"],
+        ["gatepost", "settings_invalid", "GATEPOST_SECRETS__KEYS"],
+        ["gatepost", "settings_invalid", "CHANNEL"],
+        ["gatepost", "settings_invalid", "PORT"],
+    ]
+
+
+def test_keys_that_open_nothing_of_this_database_are_named_in_one_line(cli: Cli) -> None:
+    assert cli("users", "list").returncode == 0
+    (cli.folder / "data" / "master-keys").unlink()
+    for command in (("users", "list"), ("serve", "--port", str(free_port()))):
+        refused = cli(*command)
+        assert refused.returncode == 1
+        assert refused.stderr.count("\n") == 1
+        assert refused.stderr.startswith("gatepost: settings_invalid: GATEPOST_SECRETS__KEYS: ")
 
 
 def test_config_show_never_prints_a_secret(cli: Cli) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +18,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import gatepost
 from gatepost.adapters.embedded import EmbeddedPostgresError, running, start
+from tests.children import IMPORTING, becomes_true, is_gone
 
-ROOT = Path(gatepost.__file__).parent.parent
 NOBODY = 65534
 # initdb wants an account that has a name.
 ORDINARY_UID = next(a.pw_uid for a in pwd.getpwall() if a.pw_uid not in (0, NOBODY, os.geteuid()))
@@ -83,7 +82,7 @@ def program(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        env=os.environ | IMPORTING,
     )
     with process:
         try:
@@ -128,23 +127,6 @@ def open_folder() -> Iterator[Path]:
 
 def modes_above(folder: Path) -> dict[Path, int]:
     return {parent: parent.stat().st_mode for parent in folder.parents}
-
-
-def becomes_true(condition: Callable[[], bool], seconds: float = 8.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def is_gone(pid: int) -> bool:
-    """A process that only waits to be collected has ended, too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 async def execute(url: str, statement: str) -> object:

@@ -10,6 +10,7 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
+from gatepost.domain.limits import LimitPolicy
 from gatepost.entrypoints.http.app import create_app
 
 ADA = {"username": "ada", "email": "ada@example.com", "password": "tin harp over seven hills"}
@@ -18,7 +19,8 @@ ADA = {"username": "ada", "email": "ada@example.com", "password": "tin harp over
 async def test_in_25_of_many_at_once_one_registers_and_the_rest_repeat_or_are_told_to_wait(
     url: str, uow: PostgresUnitOfWork, callers: PostgresCallers
 ) -> None:
-    app = create_app(assemble(replace(memory_ports(), uow=uow, callers=callers), Policies()))
+    ports = replace(memory_ports(), uow=uow, callers=callers)
+    app = create_app(assemble(ports, Policies(limits=LimitPolicy(enabled=False))))
     headers = {"Idempotency-Key": "k-1"}
 
     async with httpx2.AsyncClient(

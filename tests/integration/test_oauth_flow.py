@@ -24,7 +24,7 @@ NOWHERE = ClientContext()
 @pytest.fixture
 async def gatepost(uow: PostgresUnitOfWork, callers: PostgresCallers) -> Gatepost:
     ports = replace(memory_ports(), uow=uow, callers=callers)
-    made = assemble(ports, Policies())
+    made = assemble(ports, Policies(limits=LimitPolicy(enabled=False)))
     await made.keys.load()
     await made.administration.create_administrator(
         actor=OPERATOR,

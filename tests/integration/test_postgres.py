@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres.callers import PostgresCallers
-from gatepost.adapters.postgres.engine import create_engine, to_dsn
+from gatepost.adapters.postgres.dsn import to_dsn
+from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.health import PostgresHealth
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
@@ -34,6 +35,8 @@ from tests.contracts.storage import DirectoryContract as TestDirectory
 from tests.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
 from tests.contracts.storage import EmailChangeContract as TestEmailChanges
 from tests.contracts.storage import ErasureContract as TestErasure
+from tests.contracts.storage import ExportContract as TestExports
+from tests.contracts.storage import ExportedDataContract as TestExportedData
 from tests.contracts.storage import IdempotencyContract as TestIdempotency
 from tests.contracts.storage import JobQueueContract as TestJobs
 from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
@@ -54,6 +57,8 @@ __all__ = [
     "TestDirectoryRaces",
     "TestEmailChanges",
     "TestErasure",
+    "TestExportedData",
+    "TestExports",
     "TestIdempotency",
     "TestJobs",
     "TestOneTimeTokens",

@@ -4,16 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import gatepost
-
-ROOT = Path(gatepost.__file__).parent.parent
+from tests.children import IMPORTING, becomes_true, is_gone
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs parent-death signals")
 
@@ -75,7 +72,7 @@ def supervising(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        env=os.environ | IMPORTING,
         start_new_session=True,
     )
     with process:
@@ -92,23 +89,6 @@ def said_ready(process: subprocess.Popen[str]) -> bool:
 
 def pid_of(file: Path) -> int:
     return int(file.read_text())
-
-
-def becomes_true(condition: Callable[[], bool], seconds: float = 8.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def is_gone(pid: int) -> bool:
-    """A process that only waits to be collected has ended, too."""
-    shown = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return not shown or shown.startswith("Z")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

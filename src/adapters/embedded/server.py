@@ -53,6 +53,10 @@ class EmbeddedPostgres:
         _release(self._lock)
         self._lock = None
 
+    def is_up(self) -> bool:
+        """Tell whether the server still runs."""
+        return self._process.poll() is None
+
     def __enter__(self) -> Self:
         return self
 

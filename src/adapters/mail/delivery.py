@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 from ...application.ports.delivery import Mail, Mailer
+from ...domain.errors import Unavailable
 from .message import MessageBuilder
 
 
 class FileMailer(Mailer):
-    """Writes each mail to `<time>-<id>.eml`; a file that is there is complete.
+    """Writes each mail once, to `<time>-<id>.eml`; a file that is there is complete.
 
     Files and a folder made here belong to the owner alone: links in mails open accounts.
     """
@@ -27,7 +28,21 @@ class FileMailer(Mailer):
     async def send(self, mail: Mail) -> None:
         await asyncio.to_thread(self._write, mail)
 
+    async def check(self) -> None:
+        if not await asyncio.to_thread(self._is_writable):
+            raise Unavailable("Mails cannot be written.")
+
+    def _is_writable(self) -> bool:
+        folder = self._folder
+        while not folder.exists():
+            # Made with the first mail.
+            folder = folder.parent
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
     def _write(self, mail: Mail) -> None:
+        # The time is that of the attempt: a second one would make a second file.
+        if any(written.is_file() for written in self._folder.glob(f"*-{mail.id}.eml")):
+            return
         message = self._builder.build(mail)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f"{_sent_at(message):%Y%m%dT%H%M%SZ}-{mail.id}.eml"

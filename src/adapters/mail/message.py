@@ -1,6 +1,6 @@
 """Internet messages (RFC 5322) from mails."""
 
-from email.headerregistry import Address, AddressHeader
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -10,11 +10,11 @@ from ...application.ports.security import Clock
 from ...domain.addresses import EmailAddress
 from ...domain.errors import ValidationFailed
 from .rendering import MailTexts
+from .sender import parse_sender
 
 # Folding at 78 characters breaks a long address into encoded words, and a link into pieces; 998
 # is what RFC 5322 section 2.1.1 allows.
 _POLICY = SMTP.clone(max_line_length=998, cte_type="7bit")
-_LINE_BREAKS = "\r\n\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 class MessageBuilder:
@@ -25,7 +25,7 @@ class MessageBuilder:
 
     def __init__(self, texts: MailTexts, sender: str, now: Clock) -> None:
         self._texts = texts
-        self._sender = _parse_sender(sender)
+        self._sender = parse_sender(sender)
         self._now = now
 
     def build(self, mail: Mail) -> EmailMessage:
@@ -55,13 +55,3 @@ def _recipient(stored: str) -> Address:
         raise ValueError("The recipient is not an address as it is stored.")
     local, _, domain = stored.rpartition("@")
     return Address(username=local, domain=domain)
-
-
-def _parse_sender(text: str) -> Address:
-    if any(character in _LINE_BREAKS for character in text):
-        raise ValueError("The sender holds line breaks.")
-    header = _POLICY.header_factory("From", text)
-    addresses = header.addresses if isinstance(header, AddressHeader) else ()
-    if header.defects or len(addresses) != 1 or not addresses[0].domain:
-        raise ValueError("The sender is not one address, with or without a name.")
-    return addresses[0]

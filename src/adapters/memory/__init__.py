@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from ...application.gatepost import Policies
+from ...application.limits import SilentEvents
 from ...application.ports import Ports
 from ...domain.tokens import TokenPolicy
 from ..system import SystemSecrets
-from .delivery import MemoryMailer
+from .delivery import MemoryBacklog, MemoryMailer, MemoryMetrics
+from .exports import MemoryExportStore
 from .limits import MemoryKeyHasher, MemoryRateLimiter
 from .security import (
     ManualClock,
@@ -21,10 +23,13 @@ __all__ = [
     "AlwaysHealthy",
     "ManualClock",
     "MemoryAccessTokens",
+    "MemoryBacklog",
     "MemoryCallers",
     "MemoryCipher",
+    "MemoryExportStore",
     "MemoryKeyHasher",
     "MemoryMailer",
+    "MemoryMetrics",
     "MemoryPorts",
     "MemoryRateLimiter",
     "MemoryRefreshTokens",
@@ -40,9 +45,13 @@ class MemoryPorts(Ports):
     """Ports whose fakes a test can look into."""
 
     storage: MemoryStorage
+    limiter: MemoryRateLimiter
     hasher: PlainPasswordHasher
     access_tokens: MemoryAccessTokens
     mailer: MemoryMailer
+    metrics: MemoryMetrics
+    backlog: MemoryBacklog
+    exports: MemoryExportStore
     now: ManualClock
 
 
@@ -57,11 +66,18 @@ def memory_ports(
         uow=MemoryUnitOfWork(storage),
         callers=MemoryCallers(storage),
         database=AlwaysHealthy(),
+        limiter=MemoryRateLimiter(now),
+        limiter_keys=MemoryKeyHasher(),
+        limit_events=SilentEvents(),
+        limiter_check=AlwaysHealthy(),
+        backlog=MemoryBacklog(storage),
         hasher=PlainPasswordHasher(),
         secrets=SystemSecrets(),
         cipher=MemoryCipher(),
         refresh_tokens=MemoryRefreshTokens(),
         access_tokens=MemoryAccessTokens(tokens or Policies().tokens, now),
         mailer=MemoryMailer(),
+        metrics=MemoryMetrics(),
+        exports=MemoryExportStore(),
         now=now,
     )

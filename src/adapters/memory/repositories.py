@@ -24,6 +24,7 @@ from ...domain.audit import AuditEntry, AuditFilter
 from ...domain.clients import Client, ClientId
 from ...domain.credentials import OneTimeToken, Purpose
 from ...domain.errors import EmailTaken, UsernameTaken
+from ...domain.exports import Export, ExportId
 from ...domain.idempotency import StoredAnswer
 from ...domain.keys import KeyState, SigningKey
 from ...domain.roles import Role
@@ -46,6 +47,7 @@ class Tables:
     roles: dict[str, Role] = field(default_factory=dict)
     answers: dict[bytes, StoredAnswer] = field(default_factory=dict)
     clients: dict[ClientId, Client] = field(default_factory=dict)
+    exports: dict[ExportId, Export] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(
@@ -58,6 +60,7 @@ class Tables:
             self.roles.copy(),
             self.answers.copy(),
             self.clients.copy(),
+            self.exports.copy(),
         )
 
     def require_account(self, account_id: AccountId) -> None:
@@ -191,6 +194,11 @@ class MemoryOneTimeTokens(OneTimeTokenRepository):
 
         _remove(self._rows, goes)
 
+    async def list_good(self, account_id: AccountId, now: datetime) -> Sequence[OneTimeToken]:
+        own = [row for row in self._rows.values() if row.account_id == account_id]
+        good = (row for row in own if now < row.expires_at)
+        return sorted(good, key=lambda row: (row.created_at, row.digest))
+
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return _remove(self._rows, lambda row: now >= row.expires_at, limit)
 
@@ -220,6 +228,12 @@ class MemorySessions(SessionRepository):
     async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
         live = (row for row in self._rows.values() if row.is_live(now))
         return sorted(_owned(live, account_id), key=_age, reverse=True)
+
+    async def list_page(
+        self, account_id: AccountId, *, after: tuple[datetime, SessionId] | None, limit: int
+    ) -> Sequence[Session]:
+        oldest = sorted(_owned(self._rows.values(), account_id), key=_age)
+        return [row for row in oldest if after is None or _age(row) > after][:limit]
 
     async def end(
         self, session_id: SessionId, account_id: AccountId, reason: EndReason, now: datetime

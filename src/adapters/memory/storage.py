@@ -14,6 +14,7 @@ from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
+from .exports import MemoryExports
 from .repositories import (
     MemoryAccounts,
     MemoryAuditLog,
@@ -109,6 +110,10 @@ class MemoryTransaction(Transaction):
     @property
     def roles(self) -> MemoryRoles:
         return MemoryRoles(self._tables)
+
+    @property
+    def exports(self) -> MemoryExports:
+        return MemoryExports(self._tables)
 
     async def commit(self) -> None:
         # A copy, or a repository that somebody kept would write into what is committed.

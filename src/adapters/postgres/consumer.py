@@ -10,9 +10,13 @@ import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
 from pgqueuer.domain import models
+from pgqueuer.domain.errors import FailingListenerError
 
 from ...application.ports.delivery import Job, JobName
-from .engine import connect, to_dsn
+from ...domain.errors import Unavailable
+from .dsn import to_dsn
+from .engine import connect
+from .failures import outages_as_unavailable
 from .jobs import job_of
 
 # A worker that dies leaves its jobs picked; another takes them over after this time.
@@ -21,6 +25,8 @@ _POLL = timedelta(seconds=5)
 # 1, 2, 4 ... 600 seconds: some three hours in all, less than the life of a verification link.
 _ATTEMPTS = 25
 _LONGEST_DELAY = timedelta(minutes=10)
+# Of the heavy ones so many at once, in all workers together: connections are for who waits.
+_AT_ONCE = {JobName.BUILD_EXPORT: 4}
 _PURGE_EACH_HOUR = "17 * * * *"
 
 log = structlog.get_logger(__name__)
@@ -33,8 +39,16 @@ class JobFailed(Exception):
 async def consume(url: str, run: Callable[[Job], Awaitable[None]], stop: asyncio.Event) -> None:
     """Work jobs on a connection of its own until `stop` is set; running ones are finished.
 
-    Raises what the driver raises when the connection is lost.
+    Raises Unavailable when the connection cannot be had or is lost.
     """
+    try:
+        with outages_as_unavailable():
+            await _consume(url, run, stop)
+    except FailingListenerError as error:
+        raise Unavailable from error
+
+
+async def _consume(url: str, run: Callable[[Job], Awaitable[None]], stop: asyncio.Event) -> None:
     connection = await connect(to_dsn(url), statement_timeout=0)
     try:
         queue = PgQueuer.from_asyncpg_connection(connection)
@@ -72,7 +86,12 @@ def _register(queue: PgQueuer, run: Callable[[Job], Awaitable[None]]) -> None:
     )
     for name in JobName:
         # `hold` keeps what failed to the end, so that it can be looked at and tried again.
-        queue.entrypoint(name.value, executor_factory=executor, on_failure="hold")(entrypoint)
+        queue.entrypoint(
+            name.value,
+            concurrency_limit=_AT_ONCE.get(name, 0),
+            executor_factory=executor,
+            on_failure="hold",
+        )(entrypoint)
 
     async def purge(_: models.Schedule) -> None:
         await run(Job(id=UUID(int=0), name=JobName.PURGE, payload={}))

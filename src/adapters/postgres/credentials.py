@@ -1,6 +1,6 @@
 """One-time tokens in PostgreSQL."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, or_, select
@@ -30,6 +30,11 @@ _REPLACE = _INSERT.on_conflict_do_update(
     },
 )
 _FIND = select(one_time_tokens).where(*_GOOD)
+_LIST_GOOD = (
+    select(one_time_tokens)
+    .where(_tokens.account_id == bindparam("owner"), _tokens.expires_at > bindparam("now"))
+    .order_by(_tokens.created_at, _tokens.digest)
+)
 _CONSUME = delete(one_time_tokens).where(*_GOOD).returning(*one_time_tokens.columns)
 _DROP_ALL = delete(one_time_tokens).where(_tokens.account_id == bindparam("owner"))
 _DROP_BUT_UNDO = _DROP_ALL.where(
@@ -75,6 +80,10 @@ class PostgresOneTimeTokens(OneTimeTokenRepository):
         else:
             parameters["until"] = keep_undo_until
             await self._connection.execute(_DROP_BUT_UNDO, parameters)
+
+    async def list_good(self, account_id: AccountId, now: datetime) -> Sequence[OneTimeToken]:
+        rows = await self._connection.execute(_LIST_GOOD, {"owner": account_id, "now": now})
+        return [OneTimeToken(**row) for row in rows.mappings()]
 
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount

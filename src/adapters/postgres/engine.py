@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import event
@@ -11,6 +10,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from .dsn import to_dsn
 from .failures import outages_as_unavailable
 
 CONNECT_TIMEOUT = 2.0
@@ -19,20 +19,6 @@ STATEMENT_TIMEOUT = 3.0
 # Longer than the server's limit, which should act first; this one is for a silent network.
 _SILENCE_TIMEOUT = 3.5
 _IDLE_IN_TRANSACTION = 10.0
-
-_SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
-
-
-def to_dsn(url: str) -> str:
-    """Return the URL as libpq spells it; asyncpg reads `host`, `sslmode` and the like from it.
-
-    Raises ValueError, without the URL: it holds a password.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise ValueError("A database URL starts with postgresql:// (or postgres://).")
-    urlsplit(url)
-    return f"postgresql://{rest}"
 
 
 def _milliseconds(seconds: float) -> str:

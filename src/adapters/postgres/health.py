@@ -1,15 +1,27 @@
-"""Whether the database can be worked with."""
+"""Whether the database can be worked with, and whether the work in it gets done."""
 
 import asyncio
 
 import asyncpg
 
+from ...application.ports.delivery import Backlog, BacklogReader
 from ...application.ports.storage import HealthCheck
 from ...domain.errors import Unavailable
 from .engine import ReadPool
 from .migrate import is_behind
 
 _LIMIT = 1.0
+# Counted to a bound: a queue that grew for days must not cost seconds at every look.
+_MOST_COUNTED = 10_000
+_BACKLOG = f"""
+SELECT (SELECT count(*) FROM (
+           SELECT FROM pgqueuer WHERE status = 'queued' LIMIT {_MOST_COUNTED}) AS c) AS pending,
+       (SELECT count(*) FROM (
+           SELECT FROM pgqueuer WHERE status = 'failed' LIMIT {_MOST_COUNTED}) AS c) AS failed,
+       (SELECT greatest(0, extract(epoch FROM now() - min(execute_after)))::float8
+          FROM (SELECT execute_after FROM pgqueuer WHERE status = 'queued'
+                 ORDER BY id LIMIT {_MOST_COUNTED}) AS c) AS oldest
+"""  # noqa: S608
 
 
 class PostgresHealth(HealthCheck):
@@ -33,3 +45,21 @@ class PostgresHealth(HealthCheck):
             row = None
         if is_behind(row and row["version_num"]):
             raise Unavailable("The database is not migrated.")
+
+
+class PostgresBacklog(BacklogReader):
+    """Looks at the queue on a connection of its own, so that no slow look delays another check.
+
+    `open` before use, `close` at the end.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._pool = ReadPool(url, size=1)
+        self.open = self._pool.open
+        self.close = self._pool.close
+
+    async def read(self) -> Backlog:
+        row = await self._pool.fetchrow(_BACKLOG)
+        if row is None or row["oldest"] is None:
+            return Backlog(0, row["failed"] if row else 0, 0.0)
+        return Backlog(row["pending"], row["failed"], row["oldest"])

@@ -15,35 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ...application.ports.delivery import Job, JobName
 from ...application.ports.storage import JobQueue
 from ...domain.accounts import AccountId
+from .queue_names import MIGRATED
 
-# Somebody waits for a mail; nobody waits for the cleaning.
-_PRIORITY = {JobName.SEND_MAIL: 20, JobName.PURGE: 0}
+# Somebody waits for a mail; nobody waits for the cleaning, and an export takes its time.
+_PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
 _ORDINARY = 10
 
 # Reads the whole queue, which is short, for what happens seldom.
 _DROP_OF = "DELETE FROM pgqueuer WHERE status = 'queued' AND headers ->> 'account_id' = $1"
 
-# What the migrations made. PgQueuer also reads unprefixed names (CHANNEL, QUEUE_TABLE, ...) from
-# the environment, and would look for its objects under them.
-_MIGRATED = {
-    "prefix": "",
-    "db_schema": None,
-    "channel": "ch_pgqueuer",
-    "function": "fn_pgqueuer_changed",
-    "statistics_table": "pgqueuer_statistics",
-    "queue_status_type": "pgqueuer_status",
-    "queue_table": "pgqueuer",
-    "queue_table_log": "pgqueuer_log",
-    "trigger": "tg_pgqueuer_changed",
-    "schedules_table": "pgqueuer_schedules",
-    "durability": "durable",
-}
-
 
 def refuse_renamed_queue() -> None:
     """Raise ValueError when the environment renames PgQueuer's objects."""
     present = DBSettings().model_dump(mode="json")
-    renamed = sorted(name for name, value in _MIGRATED.items() if present[name] != value)
+    renamed = sorted(name for name, value in MIGRATED.items() if present[name] != value)
     if renamed:
         names = ", ".join(name.upper() for name in renamed)
         raise ValueError(f"The environment renames parts of the job queue; unset: {names}.")

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ...domain.errors import Unavailable
-from .engine import connect, to_dsn
+from .dsn import to_dsn
+from .engine import connect
 from .failures import outages_as_unavailable
 from .jobs import refuse_renamed_queue
 from .tables import metadata

@@ -13,6 +13,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -80,6 +81,16 @@ _LIST = (
     .where(_row.account_id == bindparam("owner"), _LIVE)
     .order_by(_row.created_at.desc(), _row.id.desc())
 )
+_OLDEST = (
+    select(sessions)
+    .where(_row.account_id == bindparam("owner"))
+    .order_by(_row.created_at, _row.id)
+    .limit(bindparam("most"))
+)
+_BEHIND = _OLDEST.where(
+    tuple_(_row.created_at, _row.id)
+    > tuple_(bindparam("time", type_=MOMENT), bindparam("last", type_=_row.id.type))
+)
 _END_ANY = update(sessions).values(revoked_at=_now, revoked_reason=bindparam("reason"))
 _END = _END_ANY.where(
     _row.id == bindparam("session_id"),
@@ -129,6 +140,16 @@ class PostgresSessions(SessionRepository):
 
     async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
         rows = await self._connection.execute(_LIST, {"owner": account_id, "now": now})
+        return [Session(**row) for row in rows.mappings()]
+
+    async def list_page(
+        self, account_id: AccountId, *, after: tuple[datetime, SessionId] | None, limit: int
+    ) -> Sequence[Session]:
+        parameters: dict[str, object] = {"owner": account_id, "most": limit}
+        if after is not None:
+            parameters |= {"time": after[0], "last": after[1]}
+        statement = _OLDEST if after is None else _BEHIND
+        rows = await self._connection.execute(statement, parameters)
         return [Session(**row) for row in rows.mappings()]
 
     async def end(

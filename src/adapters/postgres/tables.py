@@ -28,6 +28,7 @@ from ...domain.accounts import AccountStatus
 from ...domain.audit import AuditResult, AuditType
 from ...domain.clients import ClientStatus
 from ...domain.credentials import Purpose
+from ...domain.exports import ExportStatus
 from ...domain.keys import KeyState
 from ...domain.sessions import EndReason
 
@@ -257,6 +258,21 @@ idempotency_keys = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("account_id", ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("expires_at", MOMENT, nullable=False),
+    Index(None, "account_id"),
+    Index(None, "expires_at"),
+)
+
+# No foreign key: a row that went with its account would leave the file behind.
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("status", Named(ExportStatus), nullable=False),
+    Column("created_at", MOMENT, nullable=False),
+    Column("expires_at", MOMENT, nullable=False),
+    Column("size", BigInteger),
+    one_of("status", ExportStatus),
     Index(None, "account_id"),
     Index(None, "expires_at"),
 )

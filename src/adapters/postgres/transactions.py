@@ -12,6 +12,7 @@ from .audit import PostgresAuditLog
 from .clients import PostgresClients
 from .credentials import PostgresOneTimeTokens
 from .directory import PostgresDirectory
+from .exports import PostgresExports
 from .failures import outages_as_unavailable
 from .idempotency import PostgresIdempotency
 from .jobs import PgQueuerJobs, refuse_renamed_queue
@@ -59,6 +60,10 @@ class PostgresTransaction(Transaction):
     @cached_property
     def idempotency(self) -> PostgresIdempotency:
         return PostgresIdempotency(self._connection)
+
+    @cached_property
+    def exports(self) -> PostgresExports:
+        return PostgresExports(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

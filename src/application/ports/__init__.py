@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from .delivery import Mailer
+from .delivery import BacklogReader, Mailer, Metrics
+from .exports import ExportStore
+from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
 from .storage import CallerReader, HealthCheck, UnitOfWork
 
@@ -12,10 +14,17 @@ class Ports:
     uow: UnitOfWork
     callers: CallerReader
     database: HealthCheck
+    limiter: RateLimiter
+    limiter_keys: KeyHasher
+    limit_events: LimitEvents
+    limiter_check: HealthCheck
+    backlog: BacklogReader
     hasher: PasswordHasher
     secrets: Secrets
     cipher: Cipher
     refresh_tokens: RefreshTokens
     access_tokens: AccessTokens
     mailer: Mailer
+    metrics: Metrics
+    exports: ExportStore
     now: Clock

@@ -51,6 +51,7 @@ class SealPurpose(StrEnum):
     CURSOR = "cursor"
     DEVICE = "device"
     IDEMPOTENCY = "idempotency"
+    EXPORT = "export"
 
 
 class Cipher(Protocol):

@@ -18,6 +18,7 @@ from ...domain.keys import SigningKey
 from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .delivery import Job
+from .exports import ExportRepository
 
 
 class AccountRepository(Protocol):
@@ -174,6 +175,10 @@ class OneTimeTokenRepository(Protocol):
         """
         ...
 
+    async def list_good(self, account_id: AccountId, now: datetime) -> Sequence[OneTimeToken]:
+        """List an account's tokens that have not expired, oldest first."""
+        ...
+
     async def remove_expired(self, now: datetime, limit: int) -> int: ...
 
 
@@ -193,6 +198,12 @@ class SessionRepository(Protocol):
 
     async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
         """List newest first."""
+        ...
+
+    async def list_page(
+        self, account_id: AccountId, *, after: tuple[datetime, SessionId] | None, limit: int
+    ) -> Sequence[Session]:
+        """List by (`created_at`, `id`), ended ones too; `after` is where a page ended."""
         ...
 
     async def end(
@@ -321,6 +332,8 @@ class Transaction(Protocol):
     def directory(self) -> AccountDirectory: ...
     @property
     def roles(self) -> RoleRepository: ...
+    @property
+    def exports(self) -> ExportRepository: ...
 
     async def commit(self) -> None: ...
 

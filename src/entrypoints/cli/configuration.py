@@ -7,7 +7,6 @@ import typer
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from ..master_keys import master_keys
 from ..settings import known_names, load
 from .output import Output, OutputOption, show
 
@@ -23,8 +22,6 @@ def add_to(app: typer.Typer) -> None:
 def check(output: OutputOption = Output.TEXT) -> None:
     """Check every setting, secrets included, and start nothing."""
     settings = load()
-    if settings.secrets.keys is not None:
-        master_keys(settings)
     show({"settings": "ok", "environment": settings.environment.value}, output)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from ...adapters.embedded import EmbeddedPostgresError
 from ...application.gatepost import Gatepost
+from ...application.ports.security import SealBroken
 from ...domain.errors import GatepostError, ValidationFailed
 from ..settings import Settings, SettingsError, load
 
@@ -54,6 +55,12 @@ def fail_as(stream: TextIO) -> Iterator[None]:
         for problem in refused.problems:
             print(f"gatepost: settings_invalid: {problem}", file=stream)
         raise SystemExit(1) from None
+    except SealBroken:
+        _fail(
+            stream,
+            "settings_invalid",
+            "GATEPOST_SECRETS__KEYS: none of them opens what this database holds",
+        )
     except EmbeddedPostgresError as refused:
         _fail(stream, "embedded_database", str(refused))
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..processes import leave_on_sigterm
 from ..settings import load
 from .output import Output, OutputOption, show
 
@@ -24,28 +25,28 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes.")] = None,
     fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    management_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve HTTP."""
+    leave_on_sigterm()
     from ..database import available_database
     from ..logging import configure_logging
     from ..server import serve_http
 
-    settings = load(**_given(host, port, workers))
+    settings = load(**_given(port=port, http=_given(host=host, workers=workers)))
     configure_logging(settings)
     with available_database(settings) as reachable:
-        raise SystemExit(serve_http(reachable, fd))
+        raise SystemExit(serve_http(reachable, fd, management_fd))
 
 
-def _given(host: str | None, port: int | None, workers: int | None) -> dict[str, Any]:
-    settings = load()
-    http = settings.http.model_copy(
-        update={k: v for k, v in (("host", host), ("workers", workers)) if v is not None}
-    )
-    return {"http": http, "port": settings.port if port is None else port}
+def _given(**options: Any) -> dict[str, Any]:
+    """Keep the options that were given; all else comes from the settings."""
+    return {name: value for name, value in options.items() if value not in (None, {})}
 
 
 def worker() -> None:
     """Work the jobs: mail and purging."""
+    leave_on_sigterm()
     from ..database import available_database
     from ..logging import configure_logging
     from ..worker import work
@@ -58,6 +59,7 @@ def worker() -> None:
 
 def run() -> None:
     """Run everything in one tree: embedded database if none is given, server and worker."""
+    leave_on_sigterm()
     from ..logging import configure_logging
     from ..run import run_all
 

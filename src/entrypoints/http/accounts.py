@@ -73,7 +73,13 @@ def registration_router(
         responses={
             201: {"model": User, "description": "Where addresses need no proof."},
             **problems(
-                BODY, KEYED, "registration_closed", "username_taken", "email_taken", "overloaded"
+                BODY,
+                KEYED,
+                "registration_closed",
+                "username_taken",
+                "email_taken",
+                "rate_limited",
+                "overloaded",
             ),
         },
     )
@@ -101,7 +107,7 @@ def registration_router(
         response_model=Message,
         operation_id="requestVerification",
         summary="Ask for a fresh verification link",
-        responses=problems(BODY),
+        responses=problems(BODY, "rate_limited"),
     )
     async def request_verification(body: VerificationRequest, client: Client) -> Message:
         """Answer the same for every address."""
@@ -113,7 +119,9 @@ def registration_router(
         response_model=User,
         operation_id="confirmEmail",
         summary="Prove an address with the mailed token and the password",
-        responses=problems(BODY, "token_invalid", "wrong_password", "email_taken", "overloaded"),
+        responses=problems(
+            BODY, "token_invalid", "wrong_password", "email_taken", "rate_limited", "overloaded"
+        ),
     )
     async def confirm_email(body: Verification, client: Client) -> Response:
         """Spend the token; a wrong password leaves it good. A change of address happens here."""
@@ -130,7 +138,7 @@ def registration_router(
         status_code=204,
         operation_id="undoEmailChange",
         summary="Cancel a change of address, or take it back",
-        responses=problems(BODY, "token_invalid", "email_taken"),
+        responses=problems(BODY, "token_invalid", "email_taken", "rate_limited"),
     )
     async def undo_email_change(body: Undo, client: Client) -> None:
         """End every session and void the password; a reset link goes to the old address.

@@ -1,6 +1,7 @@
 """The application: routes over use cases, inside one layer."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from . import (
     clients,
     credentials,
     docs,
+    exports,
     oauth,
     oauth_metadata,
     operations,
@@ -25,21 +27,43 @@ from . import (
     sessions,
     well_known,
 )
-from .cookies import RefreshCookie
+from .cookies import DeviceCookie, RefreshCookie
 from .errors import Problems, RequestRefused
 from .idempotency import on_already_answered
 from .middleware import Layer
 from .openapi import Application
-from .options import HttpOptions
+from .options import HttpOptions, Unmeasured
 from .principal import guarded
 
-__all__ = ["HttpOptions", "create_app"]
+__all__ = ["HttpOptions", "create_app", "create_management_app"]
 
 _DEFAULTS = HttpOptions()
 
 
 def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Application:
     """Make the ASGI application; whoever calls opens and closes `gatepost`."""
+    app = _application(options)
+    if options.password_grant:
+        app.token_url = "/oauth2/token"  # noqa: S105
+    for router in _routers(gatepost, options):
+        # Flat instead of included: an included router is searched twice for every request.
+        app.router.routes.extend(router.routes)
+    if options.has_own_pages:
+        app.router.routes.extend(pages.routes(gatepost))
+    app.router.routes.extend(operations.metrics_routes(options))
+    return app
+
+
+def create_management_app(gatepost: Gatepost, options: HttpOptions) -> Application:
+    """Make the application for operators alone: metrics, and health with its checks."""
+    own = replace(options, docs=False, health_checks=True, requests=Unmeasured(), cors_origins=())
+    app = _application(own)
+    app.router.routes.extend(operations.router(gatepost.checks, own).routes)
+    app.router.routes.extend(operations.metrics_routes(own))
+    return app
+
+
+def _application(options: HttpOptions) -> Application:
     problems = Problems(options.public_url)
     app = Application(
         title="Gatepost",
@@ -57,13 +81,6 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
             HTTPException: problems.on_http_exception,
         },
     )
-    if options.password_grant:
-        app.token_url = "/oauth2/token"  # noqa: S105
-    for router in _routers(gatepost, options):
-        # Flat instead of included: an included router is searched twice for every request.
-        app.router.routes.extend(router.routes)
-    if options.has_own_pages:
-        app.router.routes.extend(pages.routes(gatepost))
     app.add_middleware(Layer, options=options, problems=problems)
     return app
 
@@ -71,7 +88,9 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
 def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
     route = guarded(gatepost.sessions.authenticate)
     yield accounts.own_account_router(gatepost.accounts, route)
-    yield sessions.router(gatepost.sessions, route, RefreshCookie.of(options))
+    yield exports.router(gatepost.exports, gatepost.idempotency, route, options.public_url)
+    refresh_cookie, device_cookie = RefreshCookie.of(options), DeviceCookie.of(options)
+    yield sessions.router(gatepost.sessions, route, refresh_cookie, device_cookie)
     yield accounts.registration_router(gatepost.accounts, gatepost.idempotency, route)
     yield credentials.router(gatepost.credentials, route)
     yield from administration.routers(gatepost, route, options.public_url)
@@ -83,7 +102,7 @@ def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
         gatepost.policies.tokens.issuer, password_grant=options.password_grant, docs=options.docs
     )
     yield well_known.router(gatepost.keys, options.frontend_url)
-    yield operations.router(gatepost.database, options)
+    yield operations.router(gatepost.checks, options)
     yield problem_pages.router()
     if options.docs:
         yield docs.router()

@@ -1,14 +1,17 @@
-"""The refresh token as a cookie, and what a call that carries it must show."""
+"""The refresh token as a cookie, what a call with it must show, and the cookie of a browser."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.requests import Request
 
+from ...application.devices import DEVICE_TTL
 from ...domain.errors import OriginNotAllowed
 from .options import HttpOptions
 
 _NAME = "gatepost_refresh"
+_DEVICE_NAME = "gatepost_device"
+_ATTRIBUTES = "Path=/; HttpOnly; SameSite=Strict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,7 @@ class RefreshCookie:
 
     @classmethod
     def of(cls, options: HttpOptions) -> "RefreshCookie":
-        attributes = "Path=/; HttpOnly; SameSite=Strict"
-        if options.secure_cookies:
-            # The prefix makes browsers refuse one set by a sibling domain or for a part of ours.
-            return cls(f"__Host-{_NAME}", f"{attributes}; Secure", options.allowed_origins)
-        return cls(_NAME, attributes, options.allowed_origins)
+        return cls(*_named(_NAME, options), options.allowed_origins)
 
     def holding(self, token: str, lifetime: timedelta) -> str:
         seconds = int(lifetime.total_seconds())
@@ -48,3 +47,32 @@ class RefreshCookie:
         if not own_script or request.headers.get("origin") not in self.allowed_origins:
             raise OriginNotAllowed
         return token
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCookie:
+    """Sets and reads what names a browser that signed in before.
+
+    It authorises nothing, so no Origin is asked for; signing out leaves it.
+    """
+
+    name: str
+    attributes: str
+
+    @classmethod
+    def of(cls, options: HttpOptions) -> "DeviceCookie":
+        return cls(*_named(_DEVICE_NAME, options))
+
+    def holding(self, device: str) -> str:
+        seconds = int(DEVICE_TTL.total_seconds())
+        return f"{self.name}={device}; Max-Age={seconds}; {self.attributes}"
+
+    def read(self, request: Request) -> str | None:
+        return request.cookies.get(self.name) or None
+
+
+def _named(name: str, options: HttpOptions) -> tuple[str, str]:
+    if options.secure_cookies:
+        # The prefix makes browsers refuse one set by a sibling domain or for a part of ours.
+        return f"__Host-{name}", f"{_ATTRIBUTES}; Secure"
+    return name, _ATTRIBUTES

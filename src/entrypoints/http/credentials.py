@@ -35,7 +35,7 @@ def router(credentials: Credentials, route: type[APIRoute]) -> APIRouter:
         response_model=Message,
         operation_id="requestReset",
         summary="Ask for a reset link",
-        responses=problems(BODY),
+        responses=problems(BODY, "rate_limited"),
     )
     async def request_reset(body: ResetRequest, client: Client) -> Message:
         """Answer the same for every address, in the same time."""
@@ -47,7 +47,7 @@ def router(credentials: Credentials, route: type[APIRoute]) -> APIRouter:
         status_code=204,
         operation_id="resetPassword",
         summary="Set a new password with a mailed token, or with that of an initial password",
-        responses=problems(BODY, "token_invalid", "overloaded"),
+        responses=problems(BODY, "token_invalid", "rate_limited", "overloaded"),
     )
     async def reset_password(body: Reset, client: Client) -> None:
         """End every session of the account."""

@@ -137,7 +137,7 @@ class RequestRefused(Exception):
             ProblemType.of(type(error)),
             error.detail,
             faults=[place(f"{start}{each.field}", each.code, each.message) for each in found],
-            headers={**_headers_of(error), **(headers or {})},
+            headers={**headers_of(error), **(headers or {})},
             members=_members_of(error),
         )
 
@@ -146,7 +146,8 @@ def invalid(*faults: Fault) -> RequestRefused:
     return RequestRefused(ProblemType.of(ValidationFailed), faults=faults)
 
 
-def _headers_of(error: GatepostError) -> dict[str, str]:
+def headers_of(error: GatepostError) -> dict[str, str]:
+    """Say in headers what clients act on: when to come again, and how to sign in."""
     if isinstance(error, domain.InvalidClient):
         return {"WWW-Authenticate": BASIC}
     if error.kind is Kind.UNAUTHENTICATED:
@@ -229,5 +230,6 @@ def _methods_at(request: Request) -> set[str]:
     for route in request.app.routes:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            found |= getattr(route, "methods", None) or {"GET", "HEAD"}
-    return found
+            found |= getattr(route, "methods", None) or {"GET"}
+    # The layer makes one of the other.
+    return found | {"HEAD"} if "GET" in found else found

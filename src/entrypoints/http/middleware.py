@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from uuid import uuid4
 
@@ -9,12 +10,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...application.limits import Standings, telling
 from ...domain.audit import ClientContext
 from ...domain.errors import OriginNotAllowed
+from ..request_id import REQUEST_ID
 from .client_address import CLIENT_KEY, clean_user_agent, client_ip
 from .cors import Cors, RawHeaders
 from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
 from .options import HttpOptions
+from .rate_limits import rate_limit_headers
 
 MAX_BODY = 64 * 1024
 
@@ -26,6 +30,9 @@ _DEFAULTS: RawHeaders = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 ]
+# The client went away first; the number that nginx logs.
+_NOT_ANSWERED = 499
+_NO_ROUTE = "none"
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -40,6 +47,8 @@ class Layer:
         self._app = app
         self._problems = problems
         self._proxies = options.trusted_proxies
+        self._requests = options.requests
+        self._draining = options.draining
         self._cors = Cors(options.allowed_origins)
         self._defaults = [*_DEFAULTS, _HSTS] if options.is_https else _DEFAULTS
 
@@ -47,15 +56,36 @@ class Layer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _reading(scope)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope[CLIENT_KEY] = client = self._client(scope, headers)
-        answer = _Answer(send, self._added(client, headers), self._defaults)
+        # A task of the server's for each request: nothing has to be taken back.
+        REQUEST_ID.set(client.request_id)
+        with telling() as standings:
+            answer = _Answer(send, self._added(client, headers), self._defaults, standings)
+            limited = _limited(scope, receive, headers)
+            started = time.perf_counter()
+            self._requests.in_flight += 1
+            try:
+                await self._answer(scope, headers, limited, answer)
+            finally:
+                self._requests.in_flight -= 1
+                seconds = time.perf_counter() - started
+                self._requests.observed(scope["method"], _template(scope), answer.status, seconds)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        answer: "_Answer",
+    ) -> None:
         try:
-            await self._respond(scope, headers, _limited(scope, receive, headers), answer)
+            await self._respond(scope, headers, receive, answer)
         except ClientDisconnect:
             return
         except Exception:
-            _log.exception("unhandled", extra={"request_id": client.request_id})
+            _log.exception("unhandled")
             if answer.started:
                 # Nothing but a broken connection can tell the client now.
                 raise
@@ -90,29 +120,51 @@ class Layer:
             (b"x-request-id", request_id),
             (b"vary", b"Origin"),
             *self._cors.headers_for(headers.get(b"origin")),
+            # Or the next request on this connection would meet its end.
+            *([(b"connection", b"close")] if self._draining() else ()),
         ]
 
 
 class _Answer:
     """Sends an answer with our headers; what a route set itself wins over the defaults."""
 
-    __slots__ = ("_added", "_defaults", "_send", "started")
+    __slots__ = ("_added", "_defaults", "_send", "_standings", "started", "status")
 
-    def __init__(self, send: Send, added: RawHeaders, defaults: RawHeaders) -> None:
+    def __init__(
+        self, send: Send, added: RawHeaders, defaults: RawHeaders, standings: Standings
+    ) -> None:
         self._send = send
         self._added = added
         self._defaults = defaults
+        self._standings = standings
         self.started = False
+        self.status = _NOT_ANSWERED
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self.status = message["status"]
             given: RawHeaders = list(message.get("headers", ()))
             names = {name for name, _ in given}
             defaults = [pair for pair in self._defaults if pair[0] not in names]
             added = [pair for pair in self._added if pair[0] not in names or pair[0] == b"vary"]
-            message["headers"] = [*given, *defaults, *added]
+            limits = rate_limit_headers(self._standings)
+            message["headers"] = [*given, *defaults, *added, *limits]
         await self._send(message)
+
+
+def _reading(scope: Scope) -> Scope:
+    """Answer HEAD wherever GET is (RFC 9110 section 9.1).
+
+    The server goes by the scope that it made, and leaves out the body.
+    """
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _template(scope: Scope) -> str:
+    """Name the route as it is written, whatever stood in the path."""
+    route = scope.get("route")
+    return _NO_ROUTE if route is None else getattr(route, "path", _NO_ROUTE)
 
 
 def _limited(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:

@@ -104,6 +104,7 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": OAuthError, "description": "`invalid_client`, or `invalid_token`."},
     413: {"model": OAuthError, "description": "`invalid_request`: the body is too large."},
     415: {"model": OAuthError, "description": "`invalid_request`: the body is no form."},
+    429: {"model": OAuthError, "description": "`temporarily_unavailable`, with `Retry-After`."},
     503: {"model": OAuthError, "description": "`temporarily_unavailable`, with `Retry-After`."},
 }
 

@@ -1,13 +1,16 @@
 """What probes and operators ask: is it alive, is it ready, how is it."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from ...application.ports.storage import HealthCheck
 from ...domain.errors import Unavailable
@@ -17,6 +20,10 @@ from .schemas import json_answer
 
 _REUSED_SECONDS = 1.0
 _LIMIT_SECONDS = 1.0
+# Not that of a newer format: every scraper reads this one.
+_TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+_DATABASE = "database"
+_log = logging.getLogger(__name__)
 
 
 class Check(BaseModel):
@@ -29,6 +36,11 @@ class Health(BaseModel):
 
     status: str
     version: str
+
+
+class CheckedHealth(Health):
+    """With what was looked at; where there is a management port, on that one alone."""
+
     checks: dict[str, Check]
 
 
@@ -61,25 +73,32 @@ class Probe:
             status = "healthy"
         except (Unavailable, TimeoutError):
             status = "unhealthy"
+        except Exception as failed:
+            _log.warning("health check failed", extra={"error": type(failed).__name__})
+            status = "unhealthy"
         return Check(status=status, latency_ms=round((self.monotonic() - started) * 1000, 3))
 
 
-def router(database: HealthCheck, options: HttpOptions) -> APIRouter:
+def router(checks: Mapping[str, HealthCheck], options: HttpOptions) -> APIRouter:
     api = APIRouter(tags=["Operations"])
-    probe = Probe(database)
+    probes = {name: Probe(check) for name, check in checks.items()}
+    database = probes[_DATABASE]
+    model = CheckedHealth if options.health_checks else Health
 
     @api.get(
         "/health",
         operation_id="readHealth",
         summary="Tell how the service and what it needs are",
-        response_model=Health,
-        responses={503: {"model": Health, "description": "The database cannot be used."}},
+        response_model=model,
+        responses={503: {"model": model, "description": "The database cannot be used."}},
     )
     async def read_health() -> Response:
-        check = await probe()
-        checks = {"database": check}
-        answer = Health(status=check.status, version=options.version, checks=checks)
-        if check.status == "healthy":
+        # Nobody is shown the others, so nobody waits for them.
+        asked = probes if options.health_checks else {_DATABASE: database}
+        told = await asyncio.gather(*(probe() for probe in asked.values()))
+        found = dict(zip(asked, told, strict=True))
+        answer = _health(found, options)
+        if answer.status == "healthy":
             return json_answer(answer)
         refusal = json_answer(answer, 503)
         refusal.headers["Retry-After"] = "1"
@@ -97,8 +116,27 @@ def router(database: HealthCheck, options: HttpOptions) -> APIRouter:
         responses=problems(),
     )
     async def check_ready() -> State:
-        if options.draining() or (await probe()).status != "healthy":
+        if options.draining() or (await database()).status != "healthy":
             raise Unavailable
         return State(status="ready")
 
     return api
+
+
+def _health(found: dict[str, Check], options: HttpOptions) -> Health:
+    status, version = found[_DATABASE].status, options.version
+    if options.health_checks:
+        return CheckedHealth(status=status, version=version, checks=found)
+    return Health(status=status, version=version)
+
+
+def metrics_routes(options: HttpOptions) -> Iterator[Route]:
+    """Serve `/metrics` where there are some to render; a page for machines, not in the docs."""
+    render = options.metrics
+    if render is None:
+        return
+
+    async def read_metrics(_: Request) -> Response:
+        return Response(await render(), headers={"Content-Type": _TEXT_FORMAT})
+
+    yield Route("/metrics", read_metrics, methods=["GET"])

@@ -1,8 +1,9 @@
 """What the HTTP entrypoint needs to know beside the use cases."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
 from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
@@ -15,13 +16,32 @@ def _never() -> bool:
     return False
 
 
+class RequestMetrics(Protocol):
+    """Hears of every request; `route` is a template, so that there are few."""
+
+    in_flight: int
+
+    def observed(self, method: str, route: str, status: int, seconds: float) -> None: ...
+
+
+class Unmeasured(RequestMetrics):
+    """Hears nothing."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+
+    def observed(self, method: str, route: str, status: int, seconds: float) -> None:
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """Addresses, switches and trust; the defaults are those of a laptop.
 
     `public_url` is where clients reach this service, `frontend_url` where people do; links and
     origins come from these two alone, never from a request. `draining` tells whether the process
-    is about to stop.
+    is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
+    without it there is none. `health_checks` tells whether `/health` shows what it looked at.
     """
 
     version: str = "unknown"
@@ -32,6 +52,9 @@ class HttpOptions:
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     draining: Callable[[], bool] = _never
+    requests: RequestMetrics = field(default_factory=Unmeasured)
+    metrics: Callable[[], Awaitable[bytes]] | None = None
+    health_checks: bool = True
 
     @property
     def secure_cookies(self) -> bool:

@@ -14,7 +14,7 @@ from ...application.sessions import Sessions
 from ...application.tokens import SignedIn
 from ...domain.audit import ClientContext
 from ...domain.errors import InvalidGrant, Unauthenticated
-from .cookies import RefreshCookie
+from .cookies import DeviceCookie, RefreshCookie
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
 from .paths import ID
@@ -50,6 +50,7 @@ class _Exchange:
 
     sessions: Sessions
     cookie: RefreshCookie
+    device: DeviceCookie
 
     def tokens(self, signed_in: SignedIn, *, by_cookie: bool, status: int) -> Response:
         tokens = Tokens.of(signed_in, with_refresh_token=not by_cookie)
@@ -57,6 +58,8 @@ class _Exchange:
         if by_cookie:
             lifetime = signed_in.refresh_expires_in
             answer.headers["Set-Cookie"] = self.cookie.holding(signed_in.refresh_token, lifetime)
+            if signed_in.device is not None:
+                answer.headers.append("Set-Cookie", self.device.holding(signed_in.device))
         return answer
 
     async def refresh(
@@ -87,9 +90,11 @@ class _Exchange:
         return Response(status_code=204, headers={"Set-Cookie": self.cookie.cleared})
 
 
-def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> APIRouter:
+def router(
+    sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie, device: DeviceCookie
+) -> APIRouter:
     api = APIRouter(prefix="/v1/sessions", tags=["Sessions"], route_class=route)
-    exchange = _Exchange(sessions, cookie)
+    exchange = _Exchange(sessions, cookie, device)
 
     @api.post(
         "",
@@ -102,15 +107,17 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
             "invalid_credentials",
             "password_change_required",
             "email_not_verified",
+            "rate_limited",
             "overloaded",
         ),
     )
-    async def log_in(body: LogInForm, client: Client) -> Response:
+    async def log_in(body: LogInForm, request: Request, client: Client) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
         signed_in = await sessions.log_in(
             login=body.login,
             password=body.password,
             device_name=body.device_name or None,
+            device=device.read(request),
             client=client,
         )
         return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
@@ -120,7 +127,7 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
         response_model=Tokens,
         operation_id="refreshSession",
         summary="Exchange a refresh token for new tokens",
-        responses=problems(BODY, "invalid_grant", "origin_not_allowed"),
+        responses=problems(BODY, "invalid_grant", "origin_not_allowed", "rate_limited"),
     )
     async def refresh(
         request: Request, client: Client, body: RefreshForm | None = None
@@ -146,7 +153,9 @@ def router(sessions: Sessions, route: type[APIRoute], cookie: RefreshCookie) -> 
         operation_id="logOut",
         summary="Sign out",
         openapi_extra=_BY_TOKEN_OR_COOKIE,
-        responses=problems("unauthenticated", "access_token_invalid", "origin_not_allowed"),
+        responses=problems(
+            "unauthenticated", "access_token_invalid", "origin_not_allowed", "rate_limited"
+        ),
     )
     async def log_out(request: Request, client: Client) -> Response:
         """End the session of the access token, also an expired one, or of the refresh cookie."""

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatepost.adapters.jose import JwtAccessTokens, SigningKeysInvalid
+from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.security import KeyPair
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.tokens import TokenPolicy
 from tests.contracts.security import AccessTokensContract as TestAccessTokens
-from tests.contracts.security import ManualClock, some_claims, with_new_key
+from tests.contracts.security import some_claims, with_new_key
 
 __all__ = ["TestAccessTokens"]
 

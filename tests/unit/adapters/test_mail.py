@@ -1,6 +1,7 @@
 import io
 import os
 import stat
+from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -12,8 +13,9 @@ import pytest
 from gatepost.adapters.mail.delivery import ConsoleMailer, FileMailer
 from gatepost.adapters.mail.message import MessageBuilder
 from gatepost.adapters.mail.rendering import MailTexts
+from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.delivery import Mail, MailTemplate
-from tests.contracts.security import ManualClock
+from gatepost.domain.errors import Unavailable
 
 LINK = "https://app.example.com/verify-email#token=" + "Ab-_" * 10 + "xyz"
 MAIL_ID = UUID("01890000-0000-7000-8000-00000000000a")
@@ -104,7 +106,7 @@ def test_a_mail_that_needs_a_link_is_not_sent_without(
         builder.build(a_mail(template, link=None))
 
 
-@pytest.mark.parametrize("template", set(MailTemplate) - set(WITH_LINK))
+@pytest.mark.parametrize("template", sorted(set(MailTemplate) - set(WITH_LINK)))
 def test_a_notice_needs_no_link(builder: MessageBuilder, template: MailTemplate) -> None:
     text, html = parts(builder.build(a_mail(template, link=None)))
     assert "None" not in text + html
@@ -299,9 +301,12 @@ async def test_a_mail_becomes_one_private_file(builder: MessageBuilder, tmp_path
     assert data.startswith(b"From: Gatepost <no-reply@id.example.com>\r\n")
 
 
-async def test_a_repeated_mail_is_the_same_file(builder: MessageBuilder, tmp_path: Path) -> None:
+async def test_a_mail_sent_again_later_is_the_same_file(
+    builder: MessageBuilder, clock: ManualClock, tmp_path: Path
+) -> None:
     mailer = FileMailer(builder, tmp_path)
     await mailer.send(a_mail())
+    clock.advance(timedelta(seconds=7))
     await mailer.send(a_mail())
     assert len(os.listdir(tmp_path)) == 1
 
@@ -333,3 +338,14 @@ async def test_the_console_is_standard_output_by_default(
 
 def test_no_repr_shows_a_link() -> None:
     assert "token" not in repr(a_mail())
+
+
+async def test_a_folder_that_can_be_made_is_fine_and_one_that_cannot_is_told(
+    builder: MessageBuilder, tmp_path: Path
+) -> None:
+    await FileMailer(builder, tmp_path / "not" / "yet").check()
+    assert not (tmp_path / "not").exists()
+    await ConsoleMailer(builder).check()
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable):
+        await FileMailer(builder, tmp_path / "file").check()

@@ -43,6 +43,8 @@ from tests.contracts.storage import DirectoryContract as TestDirectory
 from tests.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
 from tests.contracts.storage import EmailChangeContract as TestEmailChanges
 from tests.contracts.storage import ErasureContract as TestErasure
+from tests.contracts.storage import ExportContract as TestExports
+from tests.contracts.storage import ExportedDataContract as TestExportedData
 from tests.contracts.storage import IdempotencyContract as TestIdempotency
 from tests.contracts.storage import JobQueueContract as TestJobs
 from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
@@ -65,6 +67,8 @@ __all__ = [
     "TestDirectoryRaces",
     "TestEmailChanges",
     "TestErasure",
+    "TestExportedData",
+    "TestExports",
     "TestIdempotency",
     "TestJobs",
     "TestOneTimeTokens",

@@ -7,14 +7,16 @@ from datetime import timedelta
 
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import MemoryUnitOfWork, PlainPasswordHasher, memory_ports
-from gatepost.application.ports.delivery import Mail
+from gatepost.application.ports.delivery import JobName, Mail
 from gatepost.application.ports.security import SealPurpose
 from gatepost.application.ports.storage import Transaction, UnitOfWork
 from gatepost.application.tokens import SignedIn
 from gatepost.domain.accounts import Account
 from gatepost.domain.audit import AuditEntry, AuditType, ClientContext
 from gatepost.domain.errors import Overloaded
+from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
+from tests.builders import a_job
 
 CLIENT = ClientContext(ip="192.0.2.7", user_agent="Firefox", request_id="request-1")
 PASSWORD = "tin harp over seven hills"
@@ -22,6 +24,7 @@ OTHER_PASSWORD = "nine copper kettles sing"
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+UNLIMITED = LimitPolicy(enabled=False)
 
 
 class Hasher(PlainPasswordHasher):
@@ -62,7 +65,7 @@ class CountingUnitOfWork(UnitOfWork):
 class Service:
     """Ada's and her neighbours' view of Gatepost."""
 
-    def __init__(self, policies: Policies | None = None) -> None:
+    def __init__(self, policies: Policies | None = None, limits: LimitPolicy = UNLIMITED) -> None:
         made = memory_ports()
         self.storage = made.storage
         self.clock = made.now
@@ -70,7 +73,7 @@ class Service:
         self.hasher = Hasher()
         self.uow = CountingUnitOfWork(MemoryUnitOfWork(self.storage))
         self.ports = replace(made, hasher=self.hasher, uow=self.uow)
-        self.gatepost = assemble(self.ports, policies or Policies())
+        self.gatepost = assemble(self.ports, replace(policies or Policies(), limits=limits))
 
     async def register(
         self,
@@ -102,10 +105,14 @@ class Service:
         return await self.verify(email, password)
 
     async def log_in(
-        self, login: str = "ada", password: str = PASSWORD, device_name: str | None = None
+        self,
+        login: str = "ada",
+        password: str = PASSWORD,
+        device_name: str | None = None,
+        device: str | None = None,
     ) -> SignedIn:
         return await self.gatepost.sessions.log_in(
-            login=login, password=password, device_name=device_name, client=CLIENT
+            login=login, password=password, device_name=device_name, device=device, client=CLIENT
         )
 
     async def refresh(self, refresh_token: str) -> SignedIn:
@@ -137,6 +144,9 @@ class Service:
         while jobs := await self.storage.drain():
             for job in jobs:
                 await self.gatepost.jobs.run(job)
+
+    async def purge(self) -> None:
+        await self.gatepost.jobs.run(a_job(name=JobName.PURGE))
 
     async def install_keys(self) -> None:
         await self.gatepost.keys.load()

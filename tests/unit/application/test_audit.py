@@ -5,7 +5,9 @@ from tests.unit.application.service import CLIENT, OTHER_PASSWORD, PASSWORD, Ser
 
 
 async def test_a_refusal_is_committed_by_itself(service: Service) -> None:
-    auditor = Auditor(service.ports.uow, service.ports.secrets, service.clock)
+    auditor = Auditor(
+        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
+    )
     subject, actor, session_id = new_id(), new_id(), new_id()
     await auditor.refused(
         AuditType.SESSION_REFUSED,
@@ -22,7 +24,9 @@ async def test_a_refusal_is_committed_by_itself(service: Service) -> None:
 
 
 async def test_a_note_comes_and_goes_with_its_transaction(service: Service) -> None:
-    auditor = Auditor(service.ports.uow, service.ports.secrets, service.clock)
+    auditor = Auditor(
+        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
+    )
     before = len(service.storage.audit_entries)
     async with service.ports.uow() as tx:
         await auditor.note(tx, AuditType.KEY_CREATED, service.clock(), ClientContext())
@@ -30,7 +34,9 @@ async def test_a_note_comes_and_goes_with_its_transaction(service: Service) -> N
 
 
 async def test_a_reason_is_no_failure(service: Service) -> None:
-    auditor = Auditor(service.ports.uow, service.ports.secrets, service.clock)
+    auditor = Auditor(
+        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
+    )
     async with service.ports.uow() as tx:
         now = service.clock()
         await auditor.note(tx, AuditType.SESSION_ENDED, now, CLIENT, reason="logged_out")

@@ -123,10 +123,10 @@ async def test_the_username_stays_taken_for_90_days_and_the_address_is_free(
 async def test_what_is_left_of_an_account_is_purged_after_90_days(service: Service) -> None:
     await delete(service, await signed_in(service))
     service.clock.advance(90 * DAY - SECOND)
-    await service.gatepost.purge()
+    await service.purge()
     assert service.account()
     service.clock.advance(SECOND)
-    await service.gatepost.purge()
+    await service.purge()
     assert not service.storage.committed.accounts
 
 

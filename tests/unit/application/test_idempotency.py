@@ -174,5 +174,5 @@ async def test_without_a_key_nothing_is_kept(service: Service) -> None:
 async def test_what_is_kept_goes_with_the_account_and_with_time(service: Service) -> None:
     await register(service)
     service.clock.advance(KEPT)
-    await service.gatepost.purge()
+    await service.purge()
     assert service.storage.committed.answers == {}

@@ -6,6 +6,7 @@ from gatepost.application.jobs import client_of, sealed_job, unseal
 from gatepost.application.ports.delivery import JobName
 from gatepost.application.ports.security import SealBroken
 from gatepost.domain.credentials import Purpose
+from gatepost.domain.errors import Unavailable
 from tests.builders import a_job, a_session, a_token, an_account, an_unproven_account, new_id
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
@@ -63,10 +64,10 @@ async def test_a_session_is_kept_a_week_after_its_end(service: Service) -> None:
     signed_in = await service.log_in()
     await service.gatepost.sessions.log_out(access_token=signed_in.access_token, client=CLIENT)
     service.clock.advance(7 * DAY)
-    await service.gatepost.purge()
+    await service.purge()
     assert signed_in.session_id in service.storage.committed.sessions
     service.clock.advance(SECOND)
-    await service.gatepost.purge()
+    await service.purge()
     assert not service.storage.committed.sessions
 
 
@@ -78,6 +79,16 @@ async def test_more_than_one_batch_is_purged_in_small_transactions(service: Serv
         token = a_token(owner, now=now - 2 * DAY)
         service.storage.committed.tokens[token.digest] = token
     before = service.uow.opened
-    await service.gatepost.purge()
+    await service.purge()
     assert not service.storage.committed.tokens
-    assert service.uow.opened - before == 2
+    # Two for the tokens, one for exports.
+    assert service.uow.opened - before == 3
+
+
+async def test_a_job_that_nobody_takes_is_told_after_minutes(service: Service) -> None:
+    check = service.gatepost.checks["jobs"]
+    service.ports.backlog.oldest_seconds = 300
+    await check()
+    service.ports.backlog.oldest_seconds = 301
+    with pytest.raises(Unavailable):
+        await check()

@@ -543,3 +543,32 @@ async def test_sessions_need_their_scopes_and_an_account(service: Service) -> No
         await sessions.end_others(actor=nobody, client=CLIENT)
     with pytest.raises(Unauthenticated):
         await sessions.list_own(actor=Principal.operator())
+
+
+async def test_every_outcome_of_a_refresh_is_counted_by_its_name(service: Service) -> None:
+    await service.has()
+    first = await service.log_in()
+    second = await service.refresh(first.refresh_token)
+    await service.refresh(first.refresh_token)
+    third = await service.refresh(second.refresh_token)
+    for token in (first.refresh_token, third.refresh_token, "gpr_no-such-token"):
+        with pytest.raises(InvalidGrant):
+            await service.refresh(token)
+    counts = service.ports.metrics.counts
+    refreshed = {key[1]: count for key, count in counts.items() if key[0] == "refreshed"}
+    assert refreshed == {
+        "rotated": 2,
+        "grace": 1,
+        "reuse_detected": 1,
+        "expired_or_unknown": 1,
+        "unreadable": 1,
+    }
+    assert counts["issued", "password"] == 1
+    assert counts["issued", "refresh_token"] == 3
+    assert counts["noted", "session.created", ""] == 1
+
+
+async def test_a_refused_sign_in_is_counted_with_its_reason(service: Service) -> None:
+    with pytest.raises(InvalidCredentials):
+        await service.log_in("nobody")
+    assert service.ports.metrics.counts["noted", "session.refused", "invalid_credentials"] == 1

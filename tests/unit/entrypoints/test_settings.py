@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,16 +11,23 @@ from pathlib import Path
 import pytest
 
 from gatepost.entrypoints.master_keys import master_keys
-from gatepost.entrypoints.settings import SettingsError, known_names, load
+from gatepost.entrypoints.settings import (
+    SECRET_NAMES,
+    Environment,
+    SettingsError,
+    known_names,
+    load,
+)
+from tests.children import IMPORTING
 
 KEY = "Kx4n0c3gX2m0Jw9bUuT1T0mB1qv7Zc3b9S8o6yH2d5E="
-OTHER_KEY = "1Jr8XWcV0oY3f5H7k9L2nPqRsTuVwXyZaBcDeFgHiJk="
+OTHER_NAMES = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "CHANNEL")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith("GATEPOST_") or name in ("DATABASE_URL", "PORT", "LOG_LEVEL"):
+        if name.startswith("GATEPOST_") or name in OTHER_NAMES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -148,6 +157,32 @@ def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEPOST_SESSIONS__REFRESH_GRACE", "11s"),
         ("LOG_LEVEL", "LOUD"),
         ("GATEPOST_TOKENS__ALGORITHM", "none"),
+        ("GATEPOST_TOKENS__ACCESS_TTL", "0s"),
+        ("GATEPOST_TOKENS__ACCESS_TTL", "999999999d"),
+        ("GATEPOST_TOKENS__AUDIENCE", ""),
+        ("GATEPOST_SESSIONS__IDLE_TTL", "0s"),
+        ("GATEPOST_SESSIONS__IDLE_TTL", "91d"),
+        ("GATEPOST_HTTP__SHUTDOWN_DELAY", "11s"),
+        ("GATEPOST_HTTP__HOST", ""),
+        ("GATEPOST_HTTP", "x"),
+        ("GATEPOST_SECRETS", "x"),
+        ("GATEPOST_SERVICE__NAME", "  "),
+        ("GATEPOST_PUBLIC_URL", "https://user:password@id.example.com"),
+        ("GATEPOST_PUBLIC_URL", "https://id.example.com:port"),
+        ("GATEPOST_DATA_DIR", ""),
+        ("GATEPOST_PASSWORD__MEMORY_KIB", "99999999999999999999"),
+        ("GATEPOST_PASSWORD__TIME_COST", "99999999999999999999"),
+        ("GATEPOST_MAIL__SENDER", "nonsense"),
+        ("GATEPOST_MAIL__SENDER", "G <a@example.com>\r\nBcc: x@example.com"),
+        ("GATEPOST_MAIL__URL", "pigeon://loft"),
+        ("GATEPOST_MAIL__URL", "file://host/folder"),
+        ("GATEPOST_MAIL__URL", "file:folder"),
+        ("GATEPOST_SECRETS__KEYS", "short"),
+        ("DATABASE_URL", "mysql://db/gatepost"),
+        ("DATABASE_URL", "postgresql://db:port/gatepost"),
+        ("DATABASE_DIRECT_URL", "postgresql://db/gatepost"),
+        ("REDIS_URL", "http://cache"),
+        ("CHANNEL", "elsewhere"),
     ],
 )
 def test_an_unusable_value_stops_the_start(
@@ -155,6 +190,95 @@ def test_an_unusable_value_stops_the_start(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert [problem.partition(":")[0] for problem in problems()] == [name]
+
+
+def test_memory_must_do_for_every_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEPOST_PASSWORD__MEMORY_KIB", "31")
+    monkeypatch.setenv("GATEPOST_PASSWORD__PARALLELISM", "4")
+    assert problems() == ["GATEPOST_PASSWORD__MEMORY_KIB: at least 8 for each of PARALLELISM"]
+
+
+def test_what_does_not_go_together_is_told_with_what_is_wrong_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_bytes(b"GATEPOST_SERVICE__NAME=caf\xe9\n")
+    monkeypatch.setenv("GATEPOST_ENVIRONMENT", "production")
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter22@db/x")
+    monkeypatch.setenv("GATEPOST_HTTP", "x")
+    monkeypatch.setenv("GATEPOST_HTTP__CORS_ORIGINS", "*, https://hunter22@x")
+    monkeypatch.setenv("GATEPOST_HTTP__TRUSTED_PROXIES", "hunter22")
+    monkeypatch.setenv("GATEPOST_TOKENS__ACCESS_TTL", "0s")
+    found = problems()
+    assert [problem.partition(":")[0] for problem in found] == [
+        ".env",
+        "GATEPOST_HTTP",
+        "DATABASE_URL",
+        "GATEPOST_HTTP__TRUSTED_PROXIES",
+        "GATEPOST_HTTP__CORS_ORIGINS",
+        "GATEPOST_TOKENS__ACCESS_TTL",
+        "GATEPOST_SECRETS__KEYS",
+        "GATEPOST_PUBLIC_URL",
+    ]
+    assert "hunter22" not in str(found)
+
+
+def test_the_default_idle_time_does_not_forbid_shorter_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEPOST_SESSIONS__ABSOLUTE_TTL", "1h")
+    assert load().sessions.absolute_ttl == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+@pytest.mark.parametrize("way", ["environment", "dotenv", "file", "file in dotenv"])
+def test_an_empty_secret_is_no_wish_for_the_default(
+    monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    Path("empty").write_text("\n")
+    setting, value = (f"{name}_FILE", "empty") if "file" in way else (name, " ")
+    if "dotenv" in way:
+        Path(".env").write_text(f"{setting}='{value}'\n")
+    else:
+        monkeypatch.setenv(setting, value)
+    assert problems() == [f"{name}: empty"]
+
+
+def test_a_secret_file_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("url").write_text("postgresql://db/one\n")
+    Path(".env").write_text("DATABASE_URL_FILE=url\n")
+    assert load().pooled_url == "postgresql://db/one"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/two")
+    assert load().pooled_url == "postgresql://db/two"
+    monkeypatch.delenv("DATABASE_URL")
+    Path(".env").write_text("DATABASE_URL_FILE=url\nDATABASE_URL=postgresql://db/one\n")
+    assert problems() == ["DATABASE_URL: given twice, also as DATABASE_URL_FILE"]
+
+
+def test_a_group_that_is_given_in_part_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEPOST_HTTP__WORKERS", "3")
+    settings = load(http={"host": "::1"})
+    assert (settings.http.host, settings.http.workers) == ("::1", 3)
+
+
+def test_production_never_makes_keys(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path).model_copy(update={"environment": Environment.PRODUCTION})
+    with pytest.raises(SettingsError, match="GATEPOST_SECRETS__KEYS: needed in production"):
+        master_keys(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_settings_loads_neither_database_nor_server() -> None:
+    code = """
+import sys
+from gatepost.entrypoints.settings import load
+load()
+heavy = {"asyncpg", "dependency_injector", "fastapi", "jinja2", "pgqueuer", "sqlalchemy"}
+sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | IMPORTING, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_setting_has_a_description_and_a_name_of_its_own() -> None:
@@ -182,3 +306,19 @@ def test_re_20_a_weak_master_key_stops_the_start(
         master_keys(load())
     assert refused.value.problems[0].startswith("GATEPOST_SECRETS__KEYS: ")
     assert text not in str(refused.value)
+
+
+def test_a_management_port_is_there_in_production_or_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load().management_port is None
+    monkeypatch.setenv("GATEPOST_HTTP__MANAGEMENT_PORT", "9100")
+    assert load().management_port == 9100
+    for wrong in ("0", "65536", "8000"):
+        monkeypatch.setenv("GATEPOST_HTTP__MANAGEMENT_PORT", wrong)
+        assert [problem.partition(":")[0] for problem in problems()] == [
+            "GATEPOST_HTTP__MANAGEMENT_PORT"
+        ]
+    monkeypatch.delenv("GATEPOST_HTTP__MANAGEMENT_PORT")
+    production = load().model_copy(update={"environment": Environment.PRODUCTION})
+    assert production.management_port == 9000

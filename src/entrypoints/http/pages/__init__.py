@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,7 +20,7 @@ from ....application.gatepost import Gatepost
 from ....domain.audit import ClientContext
 from ....domain.errors import GatepostError, ValidationFailed
 from ..client_address import client_of
-from ..errors import STATUS
+from ..errors import STATUS, headers_of
 
 _FOLDER = Path(__file__).parent
 _PAGE = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
@@ -143,7 +144,9 @@ def _endpoint(form: _Form, service: str) -> Callable[[Request], Awaitable[Respon
             await form.submit(token, typed, client_of(request.scope))
         except GatepostError as refused:
             body = _fields(form, _said(refused), token)
-            return _page(form.title, body, service, root, STATUS[refused.kind])
+            answer = _page(form.title, body, service, root, STATUS[refused.kind])
+            answer.headers.update(headers_of(refused))
+            return answer
         return _page(form.title, f"<p role=status>{escape(form.done)}</p>", service, root)
 
     return endpoint
@@ -189,7 +192,7 @@ def _page(title: str, body: str, service: str, root: str, status: int = 200) -> 
 async def _asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _MEDIA:
-        return Response(status_code=404)
+        raise HTTPException(404)
     return Response(
         (_FOLDER / name).read_bytes(),
         headers={"Cache-Control": "public, max-age=3600"},

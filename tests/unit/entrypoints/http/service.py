@@ -1,17 +1,22 @@
 """The application over in-memory adapters, and what a client of it does in most tests."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 import httpx2
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.memory import MemoryPorts, memory_ports
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.audit import ClientContext
+from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
 from gatepost.entrypoints.http.app import HttpOptions, create_app
 
@@ -28,6 +33,7 @@ OPTIONS = HttpOptions(
 )
 OWN_SCRIPT = {"X-Requested-With": "gatepost", "Origin": FRONTEND}
 COOKIE = "__Host-gatepost_refresh"
+UNLIMITED = LimitPolicy(enabled=False)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Service:
     gatepost: Gatepost
     app: FastAPI
     http: httpx2.AsyncClient
+    serve: ASGIApp
 
     async def work(self) -> None:
         """Do what is queued, and what that queues."""
@@ -91,15 +98,55 @@ class Service:
         return bearing(await self.sign_in(username))
 
 
-async def open_service(options: HttpOptions = OPTIONS, ports: Any = None) -> Service:
-    ports = ports or memory_ports()
-    gatepost = assemble(ports, Policies())
+async def open_service(
+    options: HttpOptions = OPTIONS, ports: Any = None, limits: LimitPolicy = UNLIMITED
+) -> Service:
+    gatepost = assemble(own := ports or memory_ports(), Policies(limits=limits))
     await gatepost.keys.load()
-    app = create_app(gatepost, options)
-    return Service(ports, gatepost, app, client_of(app))
+    if ports is not None:
+        alone = create_app(gatepost, options)
+        return Service(own, gatepost, alone, client_of(alone), alone)
+    app = _shared_app(options)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        _current.set(gatepost)
+        await app(scope, receive, send)
+
+    return Service(own, gatepost, app, client_of(serve), serve)
 
 
-def client_of(app: FastAPI, peer: str = "203.0.113.9") -> httpx2.AsyncClient:
+# Making the routes takes longer than most tests: one application serves many services, each of
+# which is the current one while its request is answered.
+_current: ContextVar[Gatepost] = ContextVar("current service")
+_apps: dict[int, tuple[HttpOptions, FastAPI]] = {}
+
+
+class _Late:
+    """Stands for a part of the current service, which is looked up when it is called."""
+
+    def __init__(self, find: Callable[[], Any]) -> None:
+        self._find = find
+
+    def __getattr__(self, name: str) -> "_Late":
+        return _Late(lambda: getattr(self._find(), name))
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        return self._find()(*positional, **named)
+
+
+def _shared_app(options: HttpOptions) -> FastAPI:
+    if id(options) not in _apps:
+        fields = Gatepost.__dataclass_fields__
+        late: Any = SimpleNamespace(
+            **{name: getattr(_Late(_current.get), name) for name in fields}
+        )
+        late.policies = Policies()
+        late.checks = {"database": late.database}
+        _apps[id(options)] = options, create_app(late, options)
+    return _apps[id(options)][1]
+
+
+def client_of(app: ASGIApp, peer: str = "203.0.113.9") -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app, client=(peer, 4711))
     return httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL)
 

@@ -255,7 +255,7 @@ async def test_in_07_unknown_paths(signed_in: Service, path: str) -> None:
 async def test_in_07_wrong_methods_tell_the_right_ones(signed_in: Service) -> None:
     answer = await signed_in.http.put("/v1/sessions")
     assert_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "DELETE, GET, POST"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, POST"
     for route in routes_with_body(signed_in):
         answer = await signed_in.http.request("TRACE", route.path_format)
         assert_problem(answer, 405, "method_not_allowed")

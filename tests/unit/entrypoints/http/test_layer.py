@@ -159,6 +159,18 @@ async def test_in_18_unknown_exceptions_are_answered_and_go_no_further(
     assert "unhandled" in caplog.text
 
 
+async def test_head_is_answered_wherever_get_is(shared: Service) -> None:
+    got = await shared.http.get("/.well-known/jwks.json")
+    head = await shared.http.head("/.well-known/jwks.json")
+    assert head.status_code == 200
+    for name in ("content-type", "content-length", "cache-control"):
+        assert head.headers[name] == got.headers[name]
+    assert (await shared.http.head("/v1/users/me")).status_code == 401
+    refused = await shared.http.head("/v1/register")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert not any("head" in path for path in shared.app.openapi()["paths"].values())
+
+
 async def test_in_18_after_the_start_only_a_broken_connection_tells(faulty: Service) -> None:
     with pytest.raises(RuntimeError, match="too late"):
         await faulty.http.get("/late")

@@ -1,9 +1,12 @@
 import asyncio
 from dataclasses import replace
 
-from gatepost.adapters.memory import memory_ports
+from gatepost import Policies, assemble
+from gatepost.adapters.memory import MemoryMailer, memory_ports
+from gatepost.adapters.prometheus import PrometheusMetrics
 from gatepost.application.ports.storage import HealthCheck
 from gatepost.domain.errors import Unavailable
+from gatepost.entrypoints.http.app import create_app, create_management_app
 from gatepost.entrypoints.http.operations import Probe
 from tests.unit.entrypoints.http.service import (
     FRONTEND,
@@ -40,7 +43,81 @@ async def test_health_tells_version_and_checks() -> None:
     body = answer.json()
     assert (body["status"], body["version"]) == ("healthy", "9.9")
     assert body["checks"]["database"]["status"] == "healthy"
-    assert body["checks"]["database"]["latency_ms"] >= 0
+    assert list(body["checks"]) == ["database", "rate_limiter", "mail", "jobs"]
+    for check in body["checks"].values():
+        assert check["status"] == "healthy"
+        assert check["latency_ms"] >= 0
+
+
+class BrokenMailer(MemoryMailer):
+    async def check(self) -> None:
+        raise OSError("disk")
+
+
+async def test_only_the_database_makes_it_unhealthy() -> None:
+    ports = memory_ports()
+    ports.backlog.oldest_seconds = 301
+    down = Database(up=False)
+    service = await open_service(ports=replace(ports, mailer=BrokenMailer(), limiter_check=down))
+    answer = await service.http.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+    states = {name: check["status"] for name, check in answer.json()["checks"].items()}
+    assert states == {
+        "database": "healthy",
+        "rate_limiter": "unhealthy",
+        "mail": "unhealthy",
+        "jobs": "unhealthy",
+    }
+
+
+async def test_checks_that_hang_delay_health_by_a_second_in_all() -> None:
+    ports = replace(memory_ports(), database=Database(), limiter_check=Database(hangs=True))
+    service = await open_service(ports=ports)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    answer = await service.http.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["rate_limiter"]["status"] == "unhealthy"
+    assert loop.time() - started < 3
+
+
+async def test_metrics_and_checks_move_to_the_management_port() -> None:
+    async def render() -> bytes:
+        return b"up 1\n"
+
+    limiter = Database(hangs=True)
+    gatepost = assemble(replace(memory_ports(), limiter_check=limiter), Policies())
+    options = replace(OPTIONS, metrics=render)
+    public = client_of(create_app(gatepost, replace(options, metrics=None, health_checks=False)))
+    assert_problem(await public.get("/metrics"), 404, "not_found")
+    health = await public.get("/health")
+    assert health.json() == {"status": "healthy", "version": "9.9"}
+    assert limiter.asked == 0, "nobody waits for what nobody is shown"
+    own = client_of(create_management_app(gatepost, options))
+    answer = await own.get("/metrics")
+    assert (answer.status_code, answer.text) == (200, "up 1\n")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "checks" in (await own.get("/health")).json()
+    for path in ("/livez", "/readyz"):
+        assert (await own.get(path)).status_code == 200
+    assert_problem(await own.get("/v1/users/me"), 404, "not_found")
+
+
+async def test_requests_are_told_apart_by_template_method_and_status() -> None:
+    metrics = PrometheusMetrics("9.9")
+    service = await open_service(replace(OPTIONS, requests=metrics.requests))
+    await service.http.get("/problems/not_found")
+    await service.http.get("/problems/username_taken")
+    await service.http.get("/nowhere/ada@example.com")
+    await service.http.post("/livez")
+    assert metrics.requests.in_flight == 0
+    seen = metrics.requests._observers
+    assert set(seen) == {
+        ("GET", "/problems/{code}", 200),
+        ("GET", "none", 404),
+        ("POST", "/livez", 405),
+    }
+    assert b"ada@" not in metrics.render(None)
 
 
 async def test_re_17_live_never_asks_the_database_and_ready_does() -> None:
@@ -139,4 +216,4 @@ async def test_documentation_is_off_unless_asked_for() -> None:
 async def test_own_pages_are_there_only_without_another_frontend(service: Service) -> None:
     assert_problem(await service.http.get("/verify-email"), 404, "not_found")
     alone = await open_service(replace(OPTIONS, frontend_url=OPTIONS.public_url))
-    assert (await client_of(alone.app).get("/verify-email")).status_code == 200
+    assert (await client_of(alone.serve).get("/verify-email")).status_code == 200

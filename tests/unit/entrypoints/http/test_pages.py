@@ -7,11 +7,13 @@ import httpx2
 import pytest
 
 from gatepost.application.ports.delivery import MailTemplate
+from gatepost.domain.limits import LimitPolicy
 from tests.unit.entrypoints.http.service import (
     OPTIONS,
     PASSWORD,
     PUBLIC_URL,
     Service,
+    assert_problem,
     bearing,
     open_service,
 )
@@ -134,4 +136,14 @@ async def test_pages_bring_their_own_style_and_script_and_nothing_else(own: Serv
     for name, media in (("style.css", "text/css"), ("fragment.js", "text/javascript")):
         asset = await own.http.get(f"/pages/{name}")
         assert asset.headers["content-type"].startswith(media)
-    assert (await own.http.get("/pages/page.html")).status_code == 404
+    assert_problem(await own.http.get("/pages/page.html"), 404, "not_found")
+
+
+async def test_a_form_says_when_to_come_back() -> None:
+    options = replace(OPTIONS, frontend_url=PUBLIC_URL)
+    limited = await open_service(options, limits=LimitPolicy())
+    for number in range(21):
+        answer = await post(limited, "/change-password", typed=f"nobody{number}@example.com")
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "<form method=post>" in answer.text

@@ -110,7 +110,7 @@ async def test_refresh_without_any_token(shared: Service, body: bytes) -> None:
 
 def cookie_of(answer: httpx2.Response) -> tuple[str, str, set[str]]:
     """Take a Set-Cookie apart into name, value and attributes."""
-    pair, *attributes = answer.headers["set-cookie"].split("; ")
+    pair, *attributes = answer.headers.get_list("set-cookie")[0].split("; ")
     name, _, value = pair.partition("=")
     return name, value, set(attributes)
 

@@ -21,6 +21,7 @@ def upgrade() -> None:
     create_clients()
     create_audit_events()
     create_idempotency_keys()
+    create_exports()
     create_rate_limits()
     for statement in QUEUE:
         # One a call: the driver prepares statements, and prepares no scripts.
@@ -32,6 +33,7 @@ def downgrade() -> None:
         op.get_bind().exec_driver_sql(statement)
     for table in (
         "rate_limits",
+        "exports",
         "idempotency_keys",
         "audit_events",
         "client_secrets",
@@ -223,6 +225,24 @@ def create_idempotency_keys() -> None:
     create_index("ix_idempotency_keys_expires_at", "expires_at")
 
 
+def create_exports() -> None:
+    op.create_table(
+        "exports",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("account_id", sa.Uuid, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("expires_at", MOMENT, nullable=False),
+        sa.Column("size", sa.BigInteger),
+        sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint(
+            "status IN ('pending', 'running', 'ready', 'failed', 'expired')", name="status"
+        ),
+    )
+    create_index("ix_exports_account_id", "account_id")
+    create_index("ix_exports_expires_at", "expires_at")
+
+
 def create_rate_limits() -> None:
     op.create_table(
         "rate_limits",
@@ -262,6 +282,7 @@ TABLES = (
     "client_secrets",
     "audit_events",
     "idempotency_keys",
+    "exports",
 )
 
 # Printed by `pgq sql install` of PgQueuer 1.6.0, and frozen.

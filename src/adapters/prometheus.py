@@ -1,0 +1,288 @@
+"""Counting for Prometheus, in one process or, with a folder that they share, in several.
+
+The library decides when it is imported: PROMETHEUS_MULTIPROC_DIR must be set before, and the
+folder be empty. Labels are bounded: no path, address or id is ever one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ..application.ports.delivery import Backlog, Grant, Level, Metrics, RefreshOutcome
+from ..domain.audit import AuditType
+from ..domain.limits import Rule
+
+_UNKNOWN_METHOD = "OTHER"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_HASH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One metric, as the reference lists it; what is counted or timed is made from this."""
+
+    name: str
+    kind: str
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+REQUESTS = Described(
+    "http_server_request_duration_seconds",
+    "histogram",
+    "From the first byte of a request to the last of its answer; `route` is the template.",
+    ("method", "route", "status"),
+)
+IN_FLIGHT = Described("http_server_active_requests", "gauge", "Requests that are being answered.")
+REGISTRATIONS = Described(
+    "gatepost_registrations_total",
+    "counter",
+    "Registrations; `success`, or the code of why no account was made.",
+    ("result",),
+)
+LOGINS = Described(
+    "gatepost_logins_total",
+    "counter",
+    "Sign-ins; `reason` is the code of a refusal.",
+    ("method", "result", "reason"),
+)
+REFRESHES = Described(
+    "gatepost_token_refreshes_total",
+    "counter",
+    "Refresh tokens shown; `reuse_detected` means that somebody holds a copy.",
+    ("result",),
+)
+ISSUED = Described("gatepost_tokens_issued_total", "counter", "Access tokens made.", ("grant",))
+HASH_SECONDS = Described(
+    "gatepost_password_hash_duration_seconds",
+    "histogram",
+    "Hashing a password, without the time that it waited.",
+    ("operation",),
+)
+HASH_QUEUE = Described(
+    "gatepost_password_hash_queue_depth", "gauge", "Passwords that wait to be hashed."
+)
+HASH_REFUSED = Described(
+    "gatepost_password_hash_rejected_total",
+    "counter",
+    "Calls refused because that queue was full.",
+)
+LIMITED = Described(
+    "gatepost_rate_limited_total", "counter", "Hits refused by a rate limit.", ("rule",)
+)
+CONNECTIONS = Described(
+    "db_client_connection_count",
+    "gauge",
+    "Connections of the pool for transactions: `used` or `idle`.",
+    ("state",),
+)
+PENDING = Described(
+    "gatepost_outbox_pending", "gauge", "Jobs that wait to be done; counted up to 10,000."
+)
+OLDEST = Described(
+    "gatepost_outbox_oldest_age_seconds", "gauge", "Since the oldest waiting job was due."
+)
+FAILED = Described(
+    "gatepost_outbox_failed", "gauge", "Jobs given up after the last try, kept to be looked at."
+)
+BUILD = Described("gatepost_build_info", "gauge", "Always 1.", ("version",))
+CATALOGUE = (
+    REQUESTS,
+    IN_FLIGHT,
+    REGISTRATIONS,
+    LOGINS,
+    REFRESHES,
+    ISSUED,
+    HASH_SECONDS,
+    HASH_QUEUE,
+    HASH_REFUSED,
+    LIMITED,
+    CONNECTIONS,
+    PENDING,
+    OLDEST,
+    FAILED,
+    BUILD,
+)
+
+
+class PrometheusMetrics(Metrics):
+    """Counts; `render` shows the sum over all processes, whichever of them is asked.
+
+    `folder` is the one that the library was given, or None.
+    """
+
+    def __init__(self, version: str, folder: str | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._version = version
+        self._folder = folder
+        self._registry = CollectorRegistry()
+        self._watched: dict[Level, Callable[[], float]] = {}
+        self.requests = PrometheusRequests(self._histogram(REQUESTS, _REQUEST_BUCKETS))
+        self._in_flight = self._gauge(IN_FLIGHT)
+        self._registrations = self._counter(REGISTRATIONS)
+        self._logins = self._counter(LOGINS)
+        # With a zero from the start: an alert would miss a first count that comes out of nothing.
+        self._refreshes = _children(self._counter(REFRESHES), RefreshOutcome)
+        self._issued = _children(self._counter(ISSUED), Grant)
+        self._limited = _children(self._counter(LIMITED), Rule)
+        self._hash_seconds = self._histogram(HASH_SECONDS, _HASH_BUCKETS)
+        self._hash_refused = self._counter(HASH_REFUSED)
+        connections = self._gauge(CONNECTIONS)
+        self._levels = {
+            Level.HASHES_WAITING: self._gauge(HASH_QUEUE),
+            Level.CONNECTIONS_USED: connections.labels("used"),
+            Level.CONNECTIONS_IDLE: connections.labels("idle"),
+        }
+        if self._folder is None:
+            ProcessCollector(registry=self._registry)
+
+    def noted(self, type_: AuditType, failure: str | None) -> None:
+        if type_ is AuditType.ACCOUNT_REGISTERED:
+            self._registrations.labels(failure or "success").inc()
+        elif type_ is AuditType.SESSION_CREATED:
+            self._logins.labels("password", "success", "").inc()
+        elif type_ is AuditType.SESSION_REFUSED:
+            self._logins.labels("password", "failure", failure or "").inc()
+
+    def refreshed(self, outcome: RefreshOutcome) -> None:
+        self._refreshes[outcome].inc()
+
+    def issued(self, grant: Grant) -> None:
+        self._issued[grant].inc()
+
+    def limited(self, rule: Rule) -> None:
+        self._limited[rule].inc()
+
+    def hashed(self, operation: str, seconds: float) -> None:
+        self._hash_seconds.labels(operation).observe(seconds)
+
+    def hash_refused(self) -> None:
+        self._hash_refused.inc()
+
+    def watch(self, level: Level, read: Callable[[], float]) -> None:
+        self._watched[level] = read
+
+    @property
+    def is_shared(self) -> bool:
+        return self._folder is not None
+
+    def sample(self) -> None:
+        """Read the levels of this process; others see them as they were at the last time."""
+        self._in_flight.set(self.requests.in_flight)
+        for level, read in self._watched.items():
+            self._levels[level].set(read())
+
+    def render(self, backlog: Backlog | None) -> bytes:
+        """Return the exposition; takes milliseconds, so better in a thread."""
+        own = CollectorRegistry(auto_describe=False)
+        own.register(_Told(self._version, backlog))
+        if self._folder is None:
+            return generate_latest(self._registry) + generate_latest(own)
+        own.register(_Processes(Path(self._folder)))
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared, self._folder)  # type: ignore[no-untyped-call]
+        return generate_latest(shared) + generate_latest(own)
+
+    def _counter(self, metric: Described) -> Counter:
+        return Counter(metric.name, metric.about, metric.labels, registry=self._registry)
+
+    def _gauge(self, metric: Described) -> Gauge:
+        # `live`: what a process leaves behind is taken away by its supervisor.
+        return Gauge(
+            metric.name,
+            metric.about,
+            metric.labels,
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _histogram(self, metric: Described, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(
+            metric.name, metric.about, metric.labels, registry=self._registry, buckets=buckets
+        )
+
+
+class PrometheusRequests:
+    """Times requests; the library's own search for labels would cost as much as all the rest."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
+        self.in_flight = 0
+
+    def observed(self, method: str, route: str, status: int, seconds: float) -> None:
+        key = (method, route, status)
+        observe = self._observers.get(key)
+        if observe is None:
+            known = method if method in _METHODS else _UNKNOWN_METHOD
+            observe = self._histogram.labels(known, route, str(status)).observe
+            if known == method:
+                # Others would fill the memory with names that somebody makes up.
+                self._observers[key] = observe
+        observe(seconds)
+
+
+def _children(counter: Counter, labels: Iterable[str]) -> Mapping[str, Counter]:
+    return {label: counter.labels(str(label)) for label in labels}
+
+
+class _Told(Collector):
+    """What is the same for every process."""
+
+    def __init__(self, version: str, backlog: Backlog | None) -> None:
+        self._version = version
+        self._backlog = backlog
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(BUILD.name, BUILD.about, labels=BUILD.labels)
+        build.add_metric([self._version], 1)
+        yield build
+        if self._backlog is not None:
+            yield _level(PENDING, self._backlog.pending)
+            yield _level(OLDEST, self._backlog.oldest_seconds)
+            yield _level(FAILED, self._backlog.failed)
+
+
+def _level(metric: Described, value: float) -> Metric:
+    return GaugeMetricFamily(metric.name, metric.about, value=value)
+
+
+class _Processes(Collector):
+    """The process metrics of all server processes in sum, and the start of the oldest."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        totals: dict[str, Metric] = {}
+        for path in self._folder.glob("gauge_livesum_*.db"):
+            pid = path.stem.rpartition("_")[2]
+            for metric in _of_process(pid):
+                total = totals.setdefault(metric.name, metric)
+                if total is not metric:
+                    _add(total, metric)
+        yield from totals.values()
+
+
+def _of_process(pid: str) -> Iterable[Metric]:
+    return ProcessCollector(pid=lambda: pid, registry=None).collect()
+
+
+def _add(total: Metric, other: Metric) -> None:
+    combine = min if total.name.endswith("start_time_seconds") else sum
+    first, second = total.samples[0], other.samples[0]
+    total.samples[0] = first._replace(value=combine((first.value, second.value)))

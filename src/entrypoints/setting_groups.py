@@ -1,0 +1,154 @@
+"""Settings in their groups: one model for each part of a name after the prefix."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .setting_types import (
+    BaseUrl,
+    Folder,
+    Grace,
+    Keys,
+    Lifetime,
+    Line,
+    MailUrl,
+    Networks,
+    Origins,
+    Rate,
+    Sender,
+    ShutdownDelay,
+)
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Registration(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Algorithm(StrEnum):
+    ES256 = "ES256"
+    RS256 = "RS256"
+    EDDSA = "EdDSA"
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Group(BaseModel):
+    # Unknown names are reported by `load`, which also sees those of no group.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class HttpSettings(Group):
+    host: Line = Field("127.0.0.1", description="Address to listen on.")
+    workers: int = Field(1, ge=1, le=256, description="Server processes.")
+    management_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="A second port, for /metrics and /health with its checks; 9000 in production."
+        " Without one both are on the main port.",
+    )
+    docs: bool | None = Field(
+        None, description="Serve /docs, /redoc and /openapi.json; on in development only."
+    )
+    shutdown_delay: ShutdownDelay | None = Field(
+        None, description="From SIGTERM until listening ends; 0s in development, else 5s."
+    )
+    trusted_proxies: Networks = Field((), description="CIDRs whose X-Forwarded-For is believed.")
+    cors_origins: Origins = Field((), description="Exact origins that browsers may call from.")
+
+
+class ServiceSettings(Group):
+    name: Line = Field("Gatepost", description="In mails; refused as a password.")
+
+
+class FrontendSettings(Group):
+    url: BaseUrl | None = Field(None, description="Base of mailed links; the public URL if unset.")
+
+
+class SecretsSettings(Group):
+    keys: Keys | None = Field(
+        None, description="Master keys, newest first: base64 of 32 bytes each, with commas."
+    )
+
+
+class MailSettings(Group):
+    url: MailUrl | None = Field(
+        None, description="file:///folder (one .eml a mail) or console:; data folder if unset."
+    )
+    sender: Sender = Field("Gatepost <no-reply@example.com>", description="From header.")
+
+
+class ExportSettings(Group):
+    dir: Folder | None = Field(
+        None,
+        description="Folder of data exports, the same for all replicas (a shared volume);"
+        " `exports` in the data folder if unset.",
+    )
+
+
+class PasswordSettings(Group):
+    min_length: int = Field(8, ge=8, le=64, description="Code points; 15 is recommended.")
+    memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Argon2id memory.")
+    time_cost: int = Field(2, ge=1, le=1000, description="Argon2id passes.")
+    parallelism: int = Field(1, ge=1, le=16, description="Argon2id lanes.")
+    concurrency: int | None = Field(
+        None, ge=1, le=1024, description="Hashes at once in a process; cores / workers if unset."
+    )
+    queue: int = Field(64, ge=0, description="Hashes waiting in a process; beyond it 503.")
+
+
+class TokenSettings(Group):
+    audience: Line | None = Field(None, description="`aud`; the public URL if unset.")
+    access_ttl: Lifetime = Field(timedelta(minutes=15), description="Life of an access token.")
+    algorithm: Algorithm = Field(Algorithm.ES256, description="ES256, RS256 or EdDSA.")
+
+
+class OAuthSettings(Group):
+    password_grant: bool | None = Field(
+        None, description="grant_type=password, for the docs page; on in development only."
+    )
+
+
+class SessionSettings(Group):
+    idle_ttl: Lifetime = Field(timedelta(days=30), description="Life without a refresh.")
+    absolute_ttl: Lifetime = Field(timedelta(days=90), description="Longest life of a session.")
+    refresh_grace: Grace = Field(timedelta(seconds=10), description="For a repeated refresh.")
+
+
+class AccountSettings(Group):
+    registration: Registration = Field(Registration.OPEN, description="open or closed.")
+    require_verified_email: bool = Field(True, description="Sign in only with a proven address.")
+    unverified_ttl: Lifetime = Field(timedelta(days=7), description="Life of an unproven account.")
+
+
+class LimitSettings(Group):
+    """Names and defaults of the rate limits; `enabled` false switches all of them off."""
+
+    enabled: bool = Field(True, description="Whether rate limits hold.")
+    # `register` itself would hide a method of the model's class.
+    registrations: Rate = Field(
+        "10/1h", validation_alias="register", description="Registrations by client address."
+    )
+    login: Rate = Field("10/5m", description="Failed logins by login as typed.")
+    login_address: Rate = Field("30/1m", description="Logins by client address.")
+    refresh: Rate = Field("60/1m", description="Refreshes by session.")
+    mail: Rate = Field("3/15m", description="Mails by target address.")
+    mail_address: Rate = Field("20/1h", description="Mail-sending calls by client address.")
+    public: Rate = Field("120/1m", description="Other public calls by client address.")
+    user: Rate = Field("600/1m", description="Authenticated calls by user.")
+
+
+class LogSettings(Group):
+    format: LogFormat | None = Field(
+        None, description="console or json; console on a terminal if unset."
+    )

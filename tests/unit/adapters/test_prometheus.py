@@ -1,0 +1,152 @@
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gatepost.adapters.argon2 import Argon2PasswordHasher
+from gatepost.adapters.prometheus import CATALOGUE, PrometheusMetrics
+from gatepost.application.ports.delivery import Backlog, Grant, Level, RefreshOutcome
+from gatepost.domain.audit import AuditType
+from gatepost.domain.errors import Overloaded
+from gatepost.domain.limits import Rule
+
+Samples = Mapping[tuple[str, frozenset[str]], float]
+
+
+def samples_of(text: bytes) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def metrics() -> PrometheusMetrics:
+    return PrometheusMetrics("9.9")
+
+
+def value_of(metrics: PrometheusMetrics, name: str, *labels: str) -> float:
+    return samples_of(metrics.render(None))[name, frozenset(labels)]
+
+
+def test_outcomes_are_counted_by_bounded_labels(metrics: PrometheusMetrics) -> None:
+    metrics.noted(AuditType.ACCOUNT_REGISTERED, None)
+    metrics.noted(AuditType.ACCOUNT_REGISTERED, "username_taken")
+    metrics.noted(AuditType.SESSION_CREATED, None)
+    metrics.noted(AuditType.SESSION_REFUSED, "invalid_credentials")
+    metrics.noted(AuditType.KEY_CREATED, None)
+    metrics.refreshed(RefreshOutcome.GRACE)
+    metrics.issued(Grant.PASSWORD)
+    metrics.limited(Rule.LOGIN)
+    assert value_of(metrics, "gatepost_registrations_total", "success") == 1
+    assert value_of(metrics, "gatepost_registrations_total", "username_taken") == 1
+    assert value_of(metrics, "gatepost_logins_total", "password", "success", "") == 1
+    refused = ("password", "failure", "invalid_credentials")
+    assert value_of(metrics, "gatepost_logins_total", *refused) == 1
+    assert value_of(metrics, "gatepost_token_refreshes_total", "grace") == 1
+    assert value_of(metrics, "gatepost_tokens_issued_total", "password") == 1
+    assert value_of(metrics, "gatepost_rate_limited_total", "login") == 1
+
+
+def test_what_alerts_watch_is_there_before_it_happens(metrics: PrometheusMetrics) -> None:
+    assert value_of(metrics, "gatepost_token_refreshes_total", "reuse_detected") == 0
+    assert value_of(metrics, "gatepost_rate_limited_total", "login") == 0
+
+
+def test_invented_methods_share_a_label_and_are_not_kept(metrics: PrometheusMetrics) -> None:
+    for number in range(50):
+        metrics.requests.observed(f"MADE{number}", "none", 405, 0.001)
+    metrics.requests.observed("GET", "/livez", 200, 0.001)
+    name = "http_server_request_duration_seconds_count"
+    assert value_of(metrics, name, "OTHER", "none", "405") == 50
+    assert value_of(metrics, name, "GET", "/livez", "200") == 1
+    assert len(metrics.requests._observers) == 1
+
+
+def test_the_queue_of_jobs_is_shown_when_it_is_known(metrics: PrometheusMetrics) -> None:
+    found = samples_of(metrics.render(Backlog(3, 1, 42.5)))
+    assert found["gatepost_outbox_pending", frozenset()] == 3
+    assert found["gatepost_outbox_failed", frozenset()] == 1
+    assert found["gatepost_outbox_oldest_age_seconds", frozenset()] == 42.5
+    assert b"gatepost_outbox" not in metrics.render(None)
+
+
+async def test_the_hasher_tells_its_times_its_queue_and_its_refusals(
+    metrics: PrometheusMetrics,
+) -> None:
+    hasher = Argon2PasswordHasher(
+        memory_kib=64, time_cost=1, concurrency=1, queue=0, metrics=metrics
+    )
+    encoded = await hasher.hash("a long enough phrase")
+    await hasher.verify("a long enough phrase", encoded)
+    hasher._admitted = 1
+    with pytest.raises(Overloaded):
+        await hasher.hash("another")
+    hasher._admitted = 3
+    metrics.sample()
+    hasher._admitted = 0
+    hasher.close()
+    timed = "gatepost_password_hash_duration_seconds_count"
+    assert value_of(metrics, timed, "hash") == value_of(metrics, timed, "verify") == 1
+    assert value_of(metrics, "gatepost_password_hash_rejected_total") == 1
+    assert value_of(metrics, "gatepost_password_hash_queue_depth") == 2
+
+
+def test_the_catalogue_lists_all_that_is_rendered_with_its_labels(
+    metrics: PrometheusMetrics,
+) -> None:
+    metrics.noted(AuditType.ACCOUNT_REGISTERED, None)
+    metrics.noted(AuditType.SESSION_CREATED, None)
+    metrics.requests.observed("GET", "/livez", 200, 0.1)
+    metrics.hashed("hash", 0.1)
+    metrics.watch(Level.CONNECTIONS_USED, lambda: 1)
+    metrics.sample()
+    rendered = metrics.render(Backlog(0, 0, 0)).decode()
+    told = dict(re.findall(r"^# TYPE (\S+) (\S+)$", rendered, re.MULTILINE))
+    own = {name: kind for name, kind in told.items() if not name.startswith("process_")}
+    assert own == {each.name: each.kind for each in CATALOGUE}
+    labels = {
+        family.name.removesuffix("_total"): set(sample.labels) - {"le"}
+        for family in text_string_to_metric_families(rendered)
+        for sample in family.samples
+    }
+    for each in CATALOGUE:
+        assert labels[each.name.removesuffix("_total")] == set(each.labels)
+
+
+_COUNT = """
+import sys
+from gatepost.adapters.prometheus import PrometheusMetrics
+from gatepost.application.ports.delivery import Grant
+metrics = PrometheusMetrics("9.9", sys.argv[1])
+metrics.issued(Grant.PASSWORD)
+metrics.requests.in_flight = 1
+metrics.sample()
+"""
+_SHOW = _COUNT + "sys.stdout.buffer.write(metrics.render(None))"
+
+
+def test_processes_count_together_and_the_dead_leave_no_levels(tmp_path: Path) -> None:
+    from gatepost.entrypoints.metrics import forget
+
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    first = subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path)], env=environment)
+    assert first.wait(timeout=30) == 0
+    forget(tmp_path, first.pid)
+    shown = subprocess.run(
+        [sys.executable, "-c", _SHOW, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    found = samples_of(shown.stdout)
+    assert found["gatepost_tokens_issued_total", frozenset({"password"})] == 2
+    assert found["http_server_active_requests", frozenset()] == 1
+    if sys.platform == "linux":
+        assert found["process_resident_memory_bytes", frozenset()] > 1_000_000
