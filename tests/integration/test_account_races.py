@@ -17,6 +17,7 @@ from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.credentials import OneTimeToken, Purpose
 from gatepost.domain.errors import GatepostError
+from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import ADMIN, Principal, Scope
 from tests.builders import an_account
 

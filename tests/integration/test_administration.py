@@ -14,6 +14,7 @@ from gatepost.application.ports.storage import UnitOfWork
 from gatepost.domain.accounts import Account
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import GatepostError, InvalidCredentials, LastAdmin, VersionConflict
+from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import ADMIN, Principal
 from tests.builders import NOW, an_account
 
@@ -38,7 +39,10 @@ LEAVING: dict[str, Act] = {
 
 @pytest.fixture
 async def gatepost(uow: PostgresUnitOfWork, callers: PostgresCallers) -> Gatepost:
-    gatepost = assemble(replace(memory_ports(), uow=uow, callers=callers), Policies(limits=LimitPolicy(enabled=False)))
+    gatepost = assemble(
+        replace(memory_ports(), uow=uow, callers=callers),
+        Policies(limits=LimitPolicy(enabled=False)),
+    )
     await gatepost.keys.load()
     return gatepost
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import free_port
-
 from gatepost.entrypoints.cli import main
+from tests.service import free_port
 
 PASSWORD = "a quiet sea of numbers"
 

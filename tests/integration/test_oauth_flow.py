@@ -13,6 +13,7 @@ from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.clients import ClientStatus
+from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
 from gatepost.entrypoints.http.app import HttpOptions, create_app
 

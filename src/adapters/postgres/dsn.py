@@ -1,9 +1,10 @@
 """URLs of databases; imports nothing heavy, for the settings check them too."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
+_SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 # Several hosts may be listed, each with a port.
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d{0,5})?")
 
@@ -16,14 +17,16 @@ def to_dsn(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError("A database URL starts with postgresql:// (or postgres://).")
-    if not _names_hosts(url):
-        raise ValueError("The hosts of a database URL cannot be read.")
+    if not _is_readable(url):
+        raise ValueError("The hosts or the sslmode of a database URL cannot be read.")
     return f"postgresql://{rest}"
 
 
-def _names_hosts(url: str) -> bool:
+def _is_readable(url: str) -> bool:
     try:
-        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        parts = urlsplit(url)
+        modes = parse_qs(parts.query).get("sslmode", [])
     except ValueError:
         return False
-    return all(_HOST.fullmatch(host) for host in hosts)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return all(_HOST.fullmatch(host) for host in hosts) and _SSL_MODES.issuperset(modes)

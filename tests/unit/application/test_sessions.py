@@ -549,6 +549,7 @@ async def test_every_outcome_of_a_refresh_is_counted_by_its_name(service: Servic
     await service.has()
     first = await service.log_in()
     second = await service.refresh(first.refresh_token)
+    service.clock.advance(SECOND)
     await service.refresh(first.refresh_token)
     third = await service.refresh(second.refresh_token)
     for token in (first.refresh_token, third.refresh_token, "gpr_no-such-token"):

@@ -180,6 +180,7 @@ def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEPOST_SECRETS__KEYS", "short"),
         ("DATABASE_URL", "mysql://db/gatepost"),
         ("DATABASE_URL", "postgresql://db:port/gatepost"),
+        ("DATABASE_URL", "postgresql://db/gatepost?sslmode=perhaps"),
         ("DATABASE_DIRECT_URL", "postgresql://db/gatepost"),
         ("REDIS_URL", "http://cache"),
         ("CHANNEL", "elsewhere"),
