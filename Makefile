@@ -35,7 +35,7 @@ TWO = -n 2 --dist loadfile
 
 test: .venv/.dev  ## Run every test; domain and application must be covered to the last branch
 	@exec .venv/bin/coverage run -m pytest tests/unit
-	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .coverage.core 2>&1 || { \
+	@.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > .venv/.core 2>&1 || { \
 		.venv/bin/coverage report --include='$(CORE)' --show-missing --skip-covered; \
 		echo "Lines and branches above are not tested: add unit tests for them." >&2; exit 1; }
 	@echo "Branch coverage by unit tests: domain and application 100 %," \

@@ -198,9 +198,6 @@ class PasswordChangeRequired(GatepostError):
         super().__init__()
         self.password_change_token = token
 
-    def __repr__(self) -> str:
-        return "PasswordChangeRequired()"
-
 
 class LastAdmin(GatepostError):
     """Someone must be able to let others in again: the last active administrator stays."""
