@@ -18,7 +18,7 @@ from ...application.ports.storage import AccountSort
 from ...domain.accounts import Account, AccountStatus
 from .idempotency import Repeatable, once
 from .openapi import BODY, CALLER, KEYED, problems
-from .paging import paged
+from .paging import Cursor, paged
 from .paths import ID
 from .preconditions import IfMatch, etag, required_versions, versions_of
 from .principal import (
@@ -61,9 +61,7 @@ class UserQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(
-        default=None, max_length=8192, description="From `next_cursor` of the page before."
-    )
+    cursor: Cursor | None = None
     q: str | None = Field(
         default=None,
         min_length=1,

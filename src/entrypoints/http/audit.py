@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ...application.trail import ReadAudit
 from ...domain.audit import AuditFilter, AuditResult, AuditType
 from .openapi import CALLER, problems
-from .paging import paged
+from .paging import Cursor, paged
 from .principal import AuditReader
 from .schemas import Time
 
@@ -32,7 +32,7 @@ class AuditQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, max_length=2048)
+    cursor: Cursor | None = None
     actor: UUID | None = None
     subject: UUID | None = None
     type: AuditType | None = None

@@ -16,7 +16,7 @@ from ...application.clients import Clients, NewSecret
 from ...domain import clients as domain
 from ...domain.clients import ClientStatus
 from .openapi import BODY, CALLER, problems
-from .paging import paged
+from .paging import Cursor, paged
 from .preconditions import IfMatch, etag, required_versions
 from .principal import Client, ClientsReader, ClientsWriter
 from .schemas import Form, Text, Time, json_answer
@@ -94,7 +94,7 @@ class ClientQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, max_length=2048)
+    cursor: Cursor | None = None
 
 
 class ClientList(BaseModel):

@@ -1,12 +1,17 @@
 """Lists in pages: the body, and the Link header beside it (RFC 8288)."""
 
+from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .schemas import json_answer
+
+# Only told, not checked: what is no cursor of ours is refused as one, whatever it looks like.
+_OPAQUE = {"pattern": "^[A-Za-z0-9_=-]*$"}
+Cursor = Annotated[str, Field(max_length=8192, json_schema_extra=_OPAQUE)]
 
 
 def paged(request: Request, public_url: str, body: BaseModel, next_cursor: str | None) -> Response:
