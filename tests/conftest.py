@@ -5,7 +5,7 @@ import gc
 from hypothesis import settings
 
 # The machines of CI stall now and then: a slow example is no failure.
-settings.register_profile("gatepost", deadline=None, max_examples=30)
+settings.register_profile("gatepost", deadline=None, max_examples=60)
 settings.load_profile("gatepost")
 
 # Applications are made by the hundred, and each is a graph of cycles: with the usual thresholds

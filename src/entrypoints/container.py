@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from ..application.ports.security import (
     Cipher,
     Clock,
     RefreshTokens,
+    SealBroken,
     Secrets,
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
@@ -233,16 +234,20 @@ async def open_gatepost(
         await postgres_limiter.open()
         stack.callback(container.hasher().close)
         await gatepost.keys.load()
-        reload = asyncio.create_task(_reload_keys(gatepost))
+        reload = asyncio.create_task(reload_keys(gatepost.keys.load))
         stack.callback(reload.cancel)
         yield gatepost
 
 
-async def _reload_keys(gatepost: Gatepost) -> None:
-    """Take over keys that another process made or retired."""
+async def reload_keys(load: Callable[[], Awaitable[None]], pause: timedelta = _KEY_RELOAD) -> None:
+    """Take over keys that another process made or retired, until cancelled.
+
+    What cannot be loaded leaves the installed keys alone and is tried again: a master key that
+    reaches this process late must not cut it off from all later ones.
+    """
     while True:
-        await asyncio.sleep(_KEY_RELOAD.total_seconds())
+        await asyncio.sleep(pause.total_seconds())
         try:
-            await gatepost.keys.load()
-        except GatepostError as refused:
-            log.warning("signing keys not reloaded", code=refused.code)
+            await load()
+        except (GatepostError, SealBroken, ValueError) as refused:
+            log.error("signing keys not reloaded", error=type(refused).__name__)

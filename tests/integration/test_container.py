@@ -1,15 +1,18 @@
 """The container fills every port with an adapter of that port."""
 
+import asyncio
 import typing
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from dependency_injector import providers
 
 from gatepost.application.ports import Ports
+from gatepost.application.ports.security import SealBroken
 from gatepost.domain.errors import Unavailable
-from gatepost.entrypoints.container import Container, mailer_of, open_gatepost
+from gatepost.entrypoints.container import Container, mailer_of, open_gatepost, reload_keys
 from gatepost.entrypoints.settings import Settings, SettingsError, load
 
 
@@ -54,3 +57,19 @@ def test_mail_goes_where_its_setting_says(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("GATEPOST_MAIL__URL", "carrier-pigeon://loft")
     with pytest.raises(SettingsError):
         mailer_of(load())
+
+
+async def test_keys_are_loaded_again_after_a_load_that_fails() -> None:
+    outcomes: list[Exception | None] = [SealBroken(), Unavailable(), ValueError("damaged"), None]
+    loaded = asyncio.Event()
+
+    async def load() -> None:
+        if outcome := outcomes.pop(0):
+            raise outcome
+        loaded.set()
+        await asyncio.Event().wait()
+
+    reloading = asyncio.create_task(reload_keys(load, timedelta(milliseconds=1)))
+    async with asyncio.timeout(5):
+        await loaded.wait()
+    reloading.cancel()
