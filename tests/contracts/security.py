@@ -105,12 +105,10 @@ class PasswordHasherContract:
 
 
 class CipherContract:
-    @pytest.mark.parametrize("purpose", SealPurpose)
     @pytest.mark.parametrize("plaintext", [b"", b"a", bytes(range(256)) * 20])
-    def test_what_was_sealed_opens_again(
-        self, cipher: Cipher, purpose: SealPurpose, plaintext: bytes
-    ) -> None:
-        assert cipher.open(purpose, cipher.seal(purpose, plaintext)) == plaintext
+    def test_what_was_sealed_opens_again(self, cipher: Cipher, plaintext: bytes) -> None:
+        for purpose in SealPurpose:
+            assert cipher.open(purpose, cipher.seal(purpose, plaintext)) == plaintext
 
     def test_what_was_sealed_for_one_purpose_opens_for_no_other(self, cipher: Cipher) -> None:
         sealed = cipher.seal(SealPurpose.JOB, b"secret")

@@ -19,7 +19,6 @@ from .options import HttpOptions
 from .schemas import json_answer
 
 _REUSED_SECONDS = 1.0
-_LIMIT_SECONDS = 1.0
 # Not that of a newer format: every scraper reads this one.
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _DATABASE = "database"
@@ -53,6 +52,7 @@ class Probe:
     """Asks a dependency at most once a second, however many probes come at once."""
 
     ask: HealthCheck
+    limit_seconds: float = 1
     monotonic: Callable[[], float] = time.monotonic
     _last: Check | None = None
     _good_until: float = 0.0
@@ -68,7 +68,7 @@ class Probe:
     async def _measure(self) -> Check:
         started = self.monotonic()
         try:
-            async with asyncio.timeout(_LIMIT_SECONDS):
+            async with asyncio.timeout(self.limit_seconds):
                 await self.ask()
             status = "healthy"
         except (Unavailable, TimeoutError):
@@ -81,7 +81,7 @@ class Probe:
 
 def router(checks: Mapping[str, HealthCheck], options: HttpOptions) -> APIRouter:
     api = APIRouter(tags=["Operations"])
-    probes = {name: Probe(check) for name, check in checks.items()}
+    probes = {name: Probe(check, options.check_seconds) for name, check in checks.items()}
     database = probes[_DATABASE]
     model = CheckedHealth if options.health_checks else Health
 

@@ -41,7 +41,8 @@ class HttpOptions:
     `public_url` is where clients reach this service, `frontend_url` where people do; links and
     origins come from these two alone, never from a request. `draining` tells whether the process
     is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
-    without it there is none. `health_checks` tells whether `/health` shows what it looked at.
+    without it there is none. `health_checks` tells whether `/health` shows what it looked at, and
+    `check_seconds` how long each thing looked at has to answer.
     """
 
     version: str = "unknown"
@@ -55,6 +56,7 @@ class HttpOptions:
     requests: RequestMetrics = field(default_factory=Unmeasured)
     metrics: Callable[[], Awaitable[bytes]] | None = None
     health_checks: bool = True
+    check_seconds: float = 1
 
     @property
     def secure_cookies(self) -> bool:

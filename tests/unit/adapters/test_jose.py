@@ -137,18 +137,13 @@ def test_every_algorithm_signs_what_pyjwt_verifies(
 
 
 @pytest.mark.parametrize("spelling", ["none", "None", "NONE", "nOnE", "", None, "none "])
-@pytest.mark.parametrize("signature", ["", "AAAA", "own"])
 def test_jw_01_alg_none_is_refused_in_every_spelling(
-    tokens: JwtAccessTokens,
-    forge: Forge,
-    members: dict[str, object],
-    spelling: str | None,
-    signature: str,
+    tokens: JwtAccessTokens, forge: Forge, members: dict[str, object], spelling: str | None
 ) -> None:
     token = forge(members, {"alg": spelling})
-    if signature != "own":
-        token = f"{token.rpartition('.')[0]}.{signature}"
-    assert refused(tokens, token)
+    unsigned = token.rpartition(".")[0]
+    for each in (token, f"{unsigned}.", f"{unsigned}.AAAA"):
+        assert refused(tokens, each)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -272,7 +267,6 @@ def test_jw_20_only_a_token_whose_client_is_its_subject_has_no_session(
     assert refused(tokens, forge(members | {"client_id": "gatepost"}))
 
 
-@pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -297,16 +291,15 @@ def test_jw_08_a_time_that_is_no_sane_integer_is_refused(
     forge: Forge,
     members: dict[str, object],
     clock: ManualClock,
-    name: str,
     value: str,
 ) -> None:
     clock.now = datetime.fromtimestamp(1_899_999_999, UTC)
-    members |= {"iat": 1_899_999_999, "exp": 1_900_000_500, name: "VALUE"}
-    text = json.dumps(members).replace('"VALUE"', value)
-    assert refused(tokens, forge(text.encode()))
+    members |= {"iat": 1_899_999_999, "exp": 1_900_000_500}
+    for name in ("exp", "iat", "nbf"):
+        text = json.dumps(members | {name: "VALUE"}).replace('"VALUE"', value)
+        assert refused(tokens, forge(text.encode())), name
 
 
-@pytest.mark.parametrize("name", ["sub", "sid", "jti"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -324,9 +317,10 @@ def test_jw_08_a_time_that_is_no_sane_integer_is_refused(
     ],
 )
 def test_jw_08_an_id_is_a_uuid_in_its_canonical_spelling(
-    tokens: JwtAccessTokens, forge: Forge, members: dict[str, object], name: str, value: object
+    tokens: JwtAccessTokens, forge: Forge, members: dict[str, object], value: object
 ) -> None:
-    assert refused(tokens, forge(members | {name: value}))
+    for name in ("sub", "sid", "jti"):
+        assert refused(tokens, forge(members | {name: value})), name
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,10 @@ def test_anything_else_is_no_address(text: str) -> None:
 
 
 @pytest.mark.parametrize("control", ["\r", "\n", "\r\nBcc: b@example.com", "\0", "\t", "\x7f"])
-@pytest.mark.parametrize(
-    "place", ["a{}b@example.com", "a@exam{}ple.com", "{}a@b.com", "a@b.com{}"]
-)
-def test_em_03_no_control_character_gets_in(place: str, control: str) -> None:
-    with pytest.raises(ValidationFailed):
-        EmailAddress.parse(place.format(control))
+def test_em_03_no_control_character_gets_in(control: str) -> None:
+    for place in ("a{}b@example.com", "a@exam{}ple.com", "{}a@b.com", "a@b.com{}"):
+        with pytest.raises(ValidationFailed):
+            EmailAddress.parse(place.format(control))
 
 
 @pytest.mark.parametrize(

@@ -230,18 +230,19 @@ def test_the_default_idle_time_does_not_forbid_shorter_sessions(
     assert load().sessions.absolute_ttl == timedelta(hours=1)
 
 
-@pytest.mark.parametrize("name", SECRET_NAMES)
 @pytest.mark.parametrize("way", ["environment", "dotenv", "file", "file in dotenv"])
 def test_an_empty_secret_is_no_wish_for_the_default(
-    monkeypatch: pytest.MonkeyPatch, name: str, way: str
+    monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     Path("empty").write_text("\n")
-    setting, value = (f"{name}_FILE", "empty") if "file" in way else (name, " ")
-    if "dotenv" in way:
-        Path(".env").write_text(f"{setting}='{value}'\n")
-    else:
-        monkeypatch.setenv(setting, value)
-    assert problems() == [f"{name}: empty"]
+    for name in SECRET_NAMES:
+        setting, value = (f"{name}_FILE", "empty") if "file" in way else (name, " ")
+        with monkeypatch.context() as only:
+            if "dotenv" in way:
+                Path(".env").write_text(f"{setting}='{value}'\n")
+            else:
+                only.setenv(setting, value)
+            assert problems() == [f"{name}: empty"]
 
 
 def test_a_secret_file_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:

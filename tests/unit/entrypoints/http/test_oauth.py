@@ -258,17 +258,16 @@ async def test_credentials_come_in_one_way(service: Service) -> None:
         (b"x" * 70_000, FORM, 413),
     ],
 )
-@pytest.mark.parametrize("url", ENDPOINTS)
 async def test_what_is_no_such_form_is_an_invalid_request(
-    shared: Service, url: str, content: bytes, media_type: str, status: int
+    shared: Service, content: bytes, media_type: str, status: int
 ) -> None:
-    headers = {"Content-Type": media_type}
-    if url == "/oauth2/introspect":
-        actor = await robot(shared, "tokens:introspect")
-        tokens = (await client_token(shared, actor.auth)).json()
-        headers |= bearing(tokens)
-    answer = await shared.http.post(url, content=content, headers=headers)
-    assert_error(answer, status, "invalid_request")
+    actor = await robot(shared, "tokens:introspect")
+    tokens = (await client_token(shared, actor.auth)).json()
+    for url in ENDPOINTS:
+        headers = bearing(tokens) if url == "/oauth2/introspect" else {}
+        headers |= {"Content-Type": media_type}
+        answer = await shared.http.post(url, content=content, headers=headers)
+        assert_error(answer, status, "invalid_request")
 
 
 async def test_unknown_parameters_are_ignored(service: Service) -> None:
