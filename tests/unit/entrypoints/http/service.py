@@ -118,7 +118,7 @@ async def open_service(
 # Making the routes takes longer than most tests: one application serves many services, each of
 # which is the current one while its request is answered.
 _current: ContextVar[Gatepost] = ContextVar("current service")
-_apps: dict[int, tuple[HttpOptions, FastAPI]] = {}
+_apps: dict[HttpOptions, FastAPI] = {}
 
 
 class _Late:
@@ -135,15 +135,15 @@ class _Late:
 
 
 def _shared_app(options: HttpOptions) -> FastAPI:
-    if id(options) not in _apps:
+    if options not in _apps:
         fields = Gatepost.__dataclass_fields__
         late: Any = SimpleNamespace(
             **{name: getattr(_Late(_current.get), name) for name in fields}
         )
         late.policies = Policies()
         late.checks = {"database": late.database}
-        _apps[id(options)] = options, create_app(late, options)
-    return _apps[id(options)][1]
+        _apps[options] = create_app(late, options)
+    return _apps[options]
 
 
 def client_of(app: ASGIApp, peer: str = "203.0.113.9") -> httpx2.AsyncClient:
