@@ -231,7 +231,7 @@ _RELIABILITY = (
     Case("RE-09", "Stopping under load loses no accepted request", "reliability"),
     Case("RE-11", "Overload is refused quickly and the rest goes on", "reliability", _LOAD),
     Case("RE-13", "A million accounts slow nobody down", "reliability", _LOAD),
-    Case("RE-14", "Migration while serving fails nobody", "reliability", _LOAD),
+    Case("RE-14", "Migration while serving fails nobody", "reliability"),
     Case("RE-16", "A pool that is used up is said, soon", "reliability"),
     Case("RE-17", "Live asks nobody; ready asks the database, briefly", "reliability"),
     Case("RE-18", "A start without a database ends clearly", "reliability"),
