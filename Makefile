@@ -9,6 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
+.PHONY: image up down test-image
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -57,6 +58,9 @@ fuzz: .venv/.dev  ## Generated requests against a running service, as user and a
 test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
 
+test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
+	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
+
 check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
 	@echo "All checks passed."
 
@@ -82,6 +86,34 @@ check-imports: .venv/.dev
 		cat .venv/.imports; \
 		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
 		exit 1; }
+
+# --- Containers --------------------------------------------------------------
+
+SECRETS = .gatepost/compose
+RANDOM = head -c 32 /dev/urandom
+
+image:  ## Build the image gatepost:latest
+	@docker build -t gatepost:latest \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+up: image $(SECRETS)  ## Start everything that production has, behind https://127.0.0.1:8443
+	@docker compose up --detach --wait proxy worker prometheus
+	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed)."
+
+down:  ## End what `make up` started, and remove its data
+	@mkdir -p $(SECRETS)
+	@docker compose down --volumes --remove-orphans
+	@rm -rf $(SECRETS)
+
+# Readable for the user of the containers, in a folder that is closed to others.
+$(SECRETS):
+	@umask 022; mkdir -p .gatepost && mkdir -m 0700 $@.new && cd $@.new && \
+		password=$$($(RANDOM) | od -An -tx1 | tr -d ' \n') && \
+		printf %s "$$password" > database-password && \
+		printf %s "postgresql://gatepost:$$password@postgres/gatepost" > database-url && \
+		$(RANDOM) | base64 | tr -d '\n' > master-keys && cd - > /dev/null && mv $@.new $@
 
 # --- Dependencies ------------------------------------------------------------
 
