@@ -12,7 +12,8 @@ from dependency_injector import providers
 from gatepost.application.ports import Ports
 from gatepost.application.ports.security import SealBroken
 from gatepost.domain.errors import Unavailable
-from gatepost.entrypoints.container import Container, mailer_of, open_gatepost, reload_keys
+from gatepost.entrypoints.container import Container, open_gatepost, reload_keys
+from gatepost.entrypoints.mailing import mailer_of
 from gatepost.entrypoints.settings import Settings, SettingsError, load
 
 
