@@ -134,11 +134,13 @@ class _Conversation:
     async def _encrypt(self, argument: str) -> None:
         await self._reply("STARTTLS", argument, "220 go ahead")
         plain = self.writer.transport
-        await self.writer.start_tls(self.sink.tls())
-        if self.writer.transport is None:
-            # Gone right after the handshake; what asyncio left behind could not be disposed of.
+        try:
+            await self.writer.start_tls(self.sink.tls())
+        except AttributeError:
+            # Gone right after the handshake: asyncio stumbles, and leaves a writer behind that
+            # cannot be disposed of.
             self.writer._transport = plain  # type: ignore[attr-defined]
-            raise _Over
+            raise _Over from None
         self.encrypted = True
 
     async def _begin(self, argument: str) -> None:

@@ -180,7 +180,7 @@ async def test_those_who_wait_behind_mails_that_hang_give_up_in_time(
     builder: MessageBuilder, sink: Sink
 ) -> None:
     sink.answer = answering(RCPT=HANG)
-    patience = Patience(reply=5, mail=0.5, goodbye=0.1)
+    patience = Patience(reply=1, mail=0.5, goodbye=0.1)
     async with mailing(builder, sink.url(), patience=patience) as mailer:
         started = time.monotonic()
         ends = await asyncio.gather(

@@ -28,12 +28,13 @@ log = structlog.get_logger(__name__)
 class Patience:
     """How long is waited, in seconds.
 
-    `mail` holds the wait for a connection, too: a worker that is told to stop ends within it.
+    `mail` holds the wait for a connection, too: a worker that is told to stop ends within it and
+    one reply more, as wait_for of Python 3.11 now and then loses a cancellation.
     `kept` is below what servers wait for the next command (RFC 5321 section 4.5.3.2: minutes).
     """
 
     reply: float = 10.0
-    mail: float = 20.0
+    mail: float = 15.0
     kept: float = 30.0
     goodbye: float = 1.0
 

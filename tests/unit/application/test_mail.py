@@ -112,8 +112,14 @@ async def test_an_address_that_is_refused_for_good_is_noted_and_not_tried_again(
 
 async def test_ob_07_a_recipient_that_was_never_stored_so_gets_nothing(service: Service) -> None:
     for to in ("ada@EXAMPLE.com", "ada@example.com\r\nBcc: eve@example.com"):
-        values = {"template": "account_deleted", "to": to, "locale": "en", "username": "ada"}
-        values |= {"token": None, "expires_at": (service.clock() + DAY).isoformat()}
+        values = {
+            "template": "account_deleted",
+            "to": to,
+            "locale": "en",
+            "username": "ada",
+            "token": None,
+            "expires_at": (service.clock() + DAY).isoformat(),
+        }
         job = sealed_job(service.ports.cipher, new_id(), JobName.SEND_MAIL, {**values})
         await service.gatepost.jobs.run(job)
     assert service.mailer.sent == []
