@@ -48,6 +48,7 @@ class Sink:
     most_at_once: int = 0
     port: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Sink"]:
@@ -63,6 +64,12 @@ class Sink:
             self.hang_up()
             self.released.set()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def reached(self, recipients: int) -> None:
+        """Wait until so many have mail."""
+        while len({each.recipient for each in self.received}) < recipients:
+            self.arrival.clear()
+            await self.arrival.wait()
 
     def hang_up(self) -> None:
         """End every connection without a word."""
@@ -178,6 +185,7 @@ class _Conversation:
         data = await self.reader.readuntil(b"\r\n.\r\n")
         kept = Received(self.sender, self.recipient, data[:-3], self.encrypted)
         self.sink.received.append(kept)
+        self.sink.arrival.set()
         if not (await self._reply("END", self.recipient, "250 taken")).startswith("2"):
             self.sink.received.remove(kept)
 

@@ -126,6 +126,9 @@ def test_the_text_says_how_long_its_link_works(builder: MessageBuilder) -> None:
     for template, span in ((MailTemplate.WELCOME, "24 Stunden"), (WITH_LINK[2], "30 Minuten")):
         for part in parts(builder.build(a_mail(template, locale="de-CH"))):
             assert f"{span} lang" in part
+    for locale, span in (("en", "for 3 days"), ("de", "3 Tage lang")):
+        for part in parts(builder.build(a_mail(WITH_LINK[5], locale=locale))):
+            assert span in part
 
 
 @pytest.mark.parametrize("template", MailTemplate)
