@@ -10,8 +10,8 @@ _LINE_BREAKS = "\r\n\0\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 def parse_sender(text: str) -> Address:
     """Read an address, with or without a name; raises ValueError, without the text.
 
-    The domain comes in its ASCII form. A local part beyond ASCII would need SMTPUTF8 (RFC 6531) at
-    every server on the way.
+    The domain comes in its ASCII form. A local part beyond ASCII is refused as a defect: it would
+    need SMTPUTF8 (RFC 6531) at every server on the way.
     """
     if any(character in _LINE_BREAKS for character in text):
         raise ValueError("The sender holds line breaks.")
@@ -26,8 +26,6 @@ def parse_sender(text: str) -> Address:
 
 
 def _in_ascii(address: Address) -> Address:
-    if not address.username.isascii():
-        raise ValueError("The sender's address is not ASCII before the @.")
     try:
         domain = address.domain.encode("idna").decode()
     except UnicodeError:

@@ -190,6 +190,7 @@ def test_the_headers_are_those_of_an_automatic_message(
         "G <@example.com>",
         "\u00e4@example.com",
         "a@b\u00fccher..example",
+        "a@" + "b\u00fc" * 40 + ".example",
     ],
 )
 def test_an_unusable_sender_stops_the_start(
