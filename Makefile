@@ -8,8 +8,8 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
-.PHONY: image up down test-image
+.PHONY: help setup run migrate reference image up down
+.PHONY: test test-unit test-integration test-timing test-mail test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -51,6 +51,9 @@ test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL,
 
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
+
+test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers that are killed; ten minutes
+	@exec .venv/bin/python -m pytest -s tests/mail $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
@@ -123,10 +126,10 @@ $(SECRETS):
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service --extra redis $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) --extra service --extra redis --extra smtp $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra redis --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) --extra service --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 

@@ -313,7 +313,7 @@ def _exports(p: Ports, auditor: Auditor, reauthenticate: Reauthenticate) -> Expo
 def _jobs(
     p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox, purge: PurgeExpired
 ) -> Jobs:
-    send_mail = SendMail(p.mailer, p.cipher, policies.mail, p.now)
+    send_mail = SendMail(p.mailer, p.cipher, policies.mail, auditor, p.now)
     return Jobs(
         {
             JobName.SEND_MAIL: send_mail,

@@ -50,6 +50,7 @@ class AuditType(StrEnum):
     SESSIONS_ENDED = "session.others_ended"
     REFRESH_REUSED = "session.refresh_reused"
     KEY_CREATED = "key.created"
+    MAIL_UNDELIVERABLE = "mail.undeliverable"
 
 
 class AuditResult(StrEnum):

@@ -15,9 +15,6 @@ from ..adapters.argon2 import Argon2PasswordHasher
 from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
 from ..adapters.export_files import ExportFiles
 from ..adapters.jose import JwtAccessTokens
-from ..adapters.mail.delivery import ConsoleMailer, FileMailer
-from ..adapters.mail.message import MessageBuilder
-from ..adapters.mail.rendering import MailTexts
 from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
 from ..adapters.postgres.engine import create_engine
@@ -46,6 +43,7 @@ from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
+from .mailing import mailer_of
 from .master_keys import master_keys
 from .rate_limits import (
     LimiterHealth,
@@ -54,7 +52,6 @@ from .rate_limits import (
     limit_policy,
     redis_limiter,
 )
-from .setting_types import mail_folder
 from .settings import Registration, Settings
 
 # A key is published for longer than this before it signs, so that every process knows it.
@@ -90,15 +87,6 @@ def token_policy(settings: Settings) -> TokenPolicy:
         audience=settings.tokens.audience or settings.issuer,
         access_ttl=settings.tokens.access_ttl,
     )
-
-
-def mailer_of(settings: Settings) -> Mailer:
-    """Choose the mailer by the scheme of its URL."""
-    texts = MailTexts(settings.service.name)
-    builder = MessageBuilder(texts, settings.mail.sender, utc_now)
-    given = settings.mail.url
-    folder = settings.data_dir / "mail" if given is None else mail_folder(given.get_secret_value())
-    return ConsoleMailer(builder) if folder is None else FileMailer(builder, folder)
 
 
 def _exports_folder(settings: Settings) -> Path:
@@ -219,6 +207,7 @@ async def open_gatepost(
     gatepost = container.gatepost()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)
+        stack.push_async_callback(container.mailer().close)
         postgres_limiter, redis = container.postgres_limiter(), container.redis_limiter()
         callers, database = container.callers(), container.database()
         backlog = container.backlog()

@@ -83,9 +83,14 @@ class SecretsSettings(Group):
 
 class MailSettings(Group):
     url: MailUrl | None = Field(
-        None, description="file:///folder (one .eml a mail) or console:; data folder if unset."
+        None,
+        description="smtps://user:password@host, smtp+starttls:// or smtp:// (not encrypted),"
+        " file:///folder (one .eml a mail) or console:; data folder if unset.",
     )
     sender: Sender = Field("Gatepost <no-reply@example.com>", description="From header.")
+    templates: Folder | None = Field(
+        None, description="Folder whose `<language>/<mail>.{subject,txt,html}` go before ours."
+    )
 
 
 class ExportSettings(Group):

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ..adapters.mail.server import SmtpServer
 from ..adapters.postgres.queue_names import renaming
 from .setting_groups import (
     AccountSettings,
@@ -41,7 +42,7 @@ from .setting_groups import (
     TokenSettings,
 )
 from .setting_sources import PREFIX, SECRET_NAMES, collect
-from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl
+from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl, mail_target
 
 __all__ = [
     "PREFIX",
@@ -179,6 +180,17 @@ class Settings(BaseSettings):
         return self.frontend.url or self.issuer
 
     @property
+    def mail_target(self) -> SmtpServer | Path | None:
+        """Return where mails go: a server, a folder, or None for standard output."""
+        given = self.mail.url
+        return self.data_dir / "mail" if given is None else mail_target(given.get_secret_value())
+
+    @property
+    def shows_mail_password(self) -> bool:
+        target = self.mail_target
+        return isinstance(target, SmtpServer) and target.shows_password
+
+    @property
     def management_port(self) -> int | None:
         default = _MANAGEMENT_PORT if self.is_production else None
         return default if self.http.management_port is None else self.http.management_port
@@ -292,6 +304,8 @@ def _unsafe(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}PUBLIC_URL: must be https in production"
     if settings.frontend.url and not settings.frontend.url.startswith("https://"):
         yield f"{PREFIX}FRONTEND__URL: must be https in production"
+    if settings.shows_mail_password:
+        yield f"{PREFIX}MAIL__URL: a password needs smtps:// or smtp+starttls:// in production"
     if settings.password.memory_kib < 19456:
         yield f"{PREFIX}PASSWORD__MEMORY_KIB: at least 19456 in production"
     if settings.password.time_cost < 2:

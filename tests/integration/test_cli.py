@@ -147,6 +147,20 @@ def test_re_20_config_check_tells_everything_that_is_wrong(cli: Cli) -> None:
     ]
 
 
+def test_re_20_a_broken_mail_template_stops_the_start_and_is_named(cli: Cli) -> None:
+    broken = cli.folder / "mails" / "de" / "welcome.txt"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("Hallo {{ usrname }},\n{{ link }}\n")
+    for command in (("config", "check"), ("serve", "--port", str(free_port())), ("worker",)):
+        refused = cli(*command, GATEPOST_MAIL__TEMPLATES=str(broken.parent.parent))
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert line.startswith("gatepost: settings_invalid: GATEPOST_MAIL__TEMPLATES: ")
+        assert f"{broken} is broken, line 1" in line
+    broken.write_text("Hallo {{ username }},\n{{ link }}\n")
+    assert cli("config", "check", GATEPOST_MAIL__TEMPLATES=str(broken.parent.parent)).stdout
+
+
 @pytest.mark.parametrize("command", [("config", "check"), ("serve",), ("users", "list")])
 def test_every_command_refuses_the_same_settings(cli: Cli, command: tuple[str, ...]) -> None:
     refused = cli(

@@ -6,7 +6,9 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditType
+from ...domain.errors import ValidationFailed
 from ...domain.limits import Rule
 
 
@@ -52,6 +54,10 @@ class MailTemplate(StrEnum):
     EXPORT_READY = "export_ready"
 
 
+class Undeliverable(Exception):
+    """No try will ever deliver this mail: its address is refused for good. Names no address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
     """One mail to one stored address. `id` makes the Message-ID, the same at every attempt."""
@@ -63,24 +69,49 @@ class Mail:
     username: str
     link: str | None = field(repr=False)
 
+    @property
+    def recipient(self) -> EmailAddress:
+        """Take the address only as it would be stored: what is anything else came another way.
+
+        Raises Undeliverable.
+        """
+        try:
+            address = EmailAddress.parse(self.to)
+        except ValidationFailed:
+            raise Undeliverable("The recipient is not an address.") from None
+        if address.value != self.to:
+            raise Undeliverable("The recipient is not an address as it is stored.")
+        return address
+
 
 class Mailer(Protocol):
     async def send(self, mail: Mail) -> None:
-        """Render and deliver, or raise; safe to repeat."""
+        """Render and deliver, or raise; safe to repeat.
+
+        Raises Undeliverable where that is no use, Unavailable while mail cannot be delivered.
+        """
         ...
 
     async def check(self) -> None:
         """Raise Unavailable unless mail could be delivered now; delivers none."""
         return None
 
+    async def close(self) -> None:
+        """Let go of connections; nothing is sent afterwards."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How the queue stands: jobs that wait, those given up, seconds since the oldest was due."""
+    """How the queue stands: jobs that wait, those given up, seconds since the oldest was due.
+
+    `undeliverable` are the mails of the last day whose address was refused for good.
+    """
 
     pending: int
     failed: int
     oldest_seconds: float
+    undeliverable: int = 0
 
 
 class BacklogReader(Protocol):

@@ -20,8 +20,11 @@ def add_to(app: typer.Typer) -> None:
 
 @config.command("check")
 def check(output: OutputOption = Output.TEXT) -> None:
-    """Check every setting, secrets included, and start nothing."""
+    """Check every setting, secrets and mail templates included, and start nothing."""
+    from ..mailing import mailer_of
+
     settings = load()
+    mailer_of(settings)
     show({"settings": "ok", "environment": settings.environment.value}, output)
 
 
