@@ -131,22 +131,22 @@ def test_the_text_says_how_long_its_link_works(builder: MessageBuilder) -> None:
             assert span in part
 
 
-@pytest.mark.parametrize("template", MailTemplate)
 @pytest.mark.parametrize(
     "name", ["<b>x</b>", '"><script>alert(1)</script>', "a\r\nBcc: eve@example.com", "{{ link }}"]
 )
 def test_ob_07_markup_and_line_breaks_in_the_name_do_nothing(
-    builder: MessageBuilder, template: MailTemplate, name: str
+    builder: MessageBuilder, name: str
 ) -> None:
-    plain = builder.build(a_mail(template))
-    message = sent(builder, a_mail(template, username=name))
-    assert message.keys() == plain.keys()
-    assert len(message.keys()) == len(set(message.keys()))
-    assert message["Subject"] == plain["Subject"]
-    text, html = parts(message)
-    assert "\nBcc" not in text
-    assert "<script>" not in html
-    assert "<b>" not in html
+    for template in MailTemplate:
+        plain = builder.build(a_mail(template))
+        message = sent(builder, a_mail(template, username=name))
+        assert message.keys() == plain.keys()
+        assert len(message.keys()) == len(set(message.keys()))
+        assert message["Subject"] == plain["Subject"]
+        text, html = parts(message)
+        assert "\nBcc" not in text, template
+        assert "<script>" not in html, template
+        assert "<b>" not in html, template
 
 
 @pytest.mark.parametrize(
