@@ -70,8 +70,9 @@ async def test_of_three_workers_one_does_what_is_due_by_the_clock(name: JobName,
 
     async def run(job: Job) -> None:
         done[job.name] += 1
-        begun.set()
+        # Time for the others to look, too.
         await asyncio.sleep(0.5)
+        begun.set()
         raise OSError("the next tick tries again")
 
     await working(url, run, workers=3, until=begun)
