@@ -26,7 +26,6 @@ NOT_BUILT = {
     "authorization endpoint": "codes, PKCE and consent are not built",
     "device flow": "not built",
     "DPoP": "not built",
-    "key rotation": "not built",
     "MFA": "not built",
     "OpenID Connect": "ID tokens and RP logout are not built",
     "PAR": "not built",

@@ -123,6 +123,9 @@ class KeyringCipher(Cipher):
         except InvalidTag:
             raise SealBroken("Altered, or sealed for another purpose.") from None
 
+    def is_stale(self, purpose: SealPurpose, sealed: bytes) -> bool:
+        return sealed[:KEY_ID_BYTES] != self._sealing[purpose]
+
 
 def _bound_to(purpose: SealPurpose, key_id: bytes) -> bytes:
     return purpose.value.encode() + b"\0" + key_id

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt import get_algorithm_by_name
 from jwt.algorithms import Algorithm
 
-from ..application.ports.security import AccessTokens, Clock, KeyPair
+from ..application.ports.security import AccessTokens, Clock, KeyPair, SigningKeysInvalid
 from ..domain.errors import AccessTokenInvalid
 from ..domain.tokens import AccessClaims, TokenPolicy
 from . import base64url
@@ -34,10 +34,6 @@ _REFUSED_HEADERS = {"jwk", "jku", "x5u", "x5c", "crit"}
 
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519PrivateKey
 _PublicKey = object
-
-
-class SigningKeysInvalid(ValueError):
-    """Keys that cannot be installed: damaged, of an unknown kind, or named wrongly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
 from ..domain.credentials import PasswordPolicy
+from ..domain.keys import KeyPolicy
 from ..domain.limits import LimitPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
@@ -51,7 +52,7 @@ from .guesses import Guesses
 from .idempotency import Idempotency
 from .initial_passwords import DemandChange
 from .jobs import Jobs, JobsCheck, PurgeExpired, RequestByEmail
-from .keys import Keys, LoadKeys
+from .keys import Keys, KeySmith, ListKeys, LoadKeys, RevokeKey, RotateKeys
 from .limits import CountedEvents, Limits
 from .mail import MailPolicy, Postbox, SendMail
 from .oauth import AuthenticateClient, GrantToClient, Introspect, OAuth, Revoke
@@ -100,6 +101,7 @@ class Policies:
     )
     mail: MailPolicy = field(default_factory=lambda: MailPolicy(frontend_url=_LOCAL))
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    keys: KeyPolicy = field(default_factory=KeyPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,19 +136,20 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
     guesses = Guesses(limits, Devices(p.cipher, p.secrets, p.now))
     reauthenticate = Reauthenticate(guesses, p.hasher, auditor)
     purge = PurgeExpired(p.uow, p.exports, p.limiter, p.now)
+    keys = _keys(p, policies, auditor)
     return Gatepost(
         accounts=_accounts(p, policies, auditor, postbox, guesses, reauthenticate),
         credentials=_credentials(p, policies, auditor, postbox, limits, reauthenticate),
         sessions=_sessions(p, policies, auditor, guesses),
         oauth=_oauth(p, policies, auditor, limits),
         clients=_clients(p, auditor),
-        keys=Keys(LoadKeys(p.uow, p.cipher, p.access_tokens, auditor, p.now), p.access_tokens),
+        keys=keys,
         administration=_administration(p, policies, auditor, postbox, limits),
         roles=_roles(p, auditor),
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
         exports=_exports(p, auditor, reauthenticate),
         idempotency=Idempotency(p.cipher, p.now),
-        jobs=_jobs(p, policies, auditor, postbox, purge),
+        jobs=_jobs(p, policies, auditor, postbox, purge, keys.rotate),
         database=p.database,
         checks={
             "database": p.database,
@@ -310,8 +313,24 @@ def _exports(p: Ports, auditor: Auditor, reauthenticate: Reauthenticate) -> Expo
     )
 
 
+def _keys(p: Ports, policies: Policies, auditor: Auditor) -> Keys:
+    smith, policy = KeySmith(p.cipher, p.access_tokens, auditor), policies.keys
+    return Keys(
+        load=LoadKeys(p.uow, smith, p.now),
+        list=ListKeys(p.uow, smith, policy),
+        rotate=RotateKeys(p.uow, smith, p.now, policy, policies.tokens.access_ttl),
+        revoke=RevokeKey(p.uow, smith, p.now),
+        access_tokens=p.access_tokens,
+    )
+
+
 def _jobs(
-    p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox, purge: PurgeExpired
+    p: Ports,
+    policies: Policies,
+    auditor: Auditor,
+    postbox: Postbox,
+    purge: PurgeExpired,
+    rotate: RotateKeys,
 ) -> Jobs:
     send_mail = SendMail(p.mailer, p.cipher, policies.mail, auditor, p.now)
     return Jobs(
@@ -322,6 +341,7 @@ def _jobs(
             JobName.REQUEST_RESET: MailReset(p.uow, p.cipher, postbox, auditor, p.now),
             JobName.NOTIFY_OWNER: NotifyOwner(p.uow, p.cipher, postbox, p.now, policies.accounts),
             JobName.PURGE: purge,
+            JobName.ROTATE_KEYS: rotate,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
         }

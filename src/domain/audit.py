@@ -50,6 +50,10 @@ class AuditType(StrEnum):
     SESSIONS_ENDED = "session.others_ended"
     REFRESH_REUSED = "session.refresh_reused"
     KEY_CREATED = "key.created"
+    KEY_ACTIVATED = "key.activated"
+    KEY_RESEALED = "key.resealed"
+    KEY_REMOVED = "key.removed"
+    KEY_REVOKED = "key.revoked"
     MAIL_UNDELIVERABLE = "mail.undeliverable"
 
 

@@ -34,13 +34,14 @@ from ..application.ports.security import (
     Cipher,
     Clock,
     RefreshTokens,
-    SealBroken,
     Secrets,
+    SigningKeysInvalid,
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..domain.accounts import AccountPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
+from ..domain.keys import KeyPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
 from .mailing import mailer_of
@@ -54,8 +55,6 @@ from .rate_limits import (
 )
 from .settings import Registration, Settings
 
-# A key is published for longer than this before it signs, so that every process knows it.
-_KEY_RELOAD = timedelta(seconds=60)
 log = structlog.get_logger(__name__)
 
 
@@ -78,6 +77,7 @@ def policies_of(settings: Settings) -> Policies:
         tokens=token_policy(settings),
         mail=MailPolicy(frontend_url=settings.frontend_url),
         limits=limit_policy(settings),
+        keys=key_policy(settings),
     )
 
 
@@ -87,6 +87,10 @@ def token_policy(settings: Settings) -> TokenPolicy:
         audience=settings.tokens.audience or settings.issuer,
         access_ttl=settings.tokens.access_ttl,
     )
+
+
+def key_policy(settings: Settings) -> KeyPolicy:
+    return KeyPolicy(lifetime=settings.tokens.key_ttl)
 
 
 def _exports_folder(settings: Settings) -> Path:
@@ -194,12 +198,13 @@ class Container(containers.DeclarativeContainer):
 
 @contextlib.asynccontextmanager
 async def open_gatepost(
-    settings: Settings, metrics: Metrics | None = None
+    settings: Settings, metrics: Metrics | None = None, *, load_keys: bool = True
 ) -> AsyncIterator[Gatepost]:
     """Build everything from the settings, and close it again.
 
     The one way in for HTTP, CLI, worker and embedders. Raises SettingsError, Unavailable, and
-    SealBroken when a stored signing key does not open with the configured master keys.
+    SigningKeysInvalid when a stored signing key does not open with the configured master keys;
+    without `load_keys` it can be put right, but no access token signed or checked.
     """
     container = Container(settings=providers.Object(settings))
     if metrics is not None:
@@ -222,13 +227,15 @@ async def open_gatepost(
         await backlog.open()
         await postgres_limiter.open()
         stack.callback(container.hasher().close)
-        await gatepost.keys.load()
-        reload = asyncio.create_task(reload_keys(gatepost.keys.load))
-        stack.callback(reload.cancel)
+        if load_keys:
+            await gatepost.keys.load()
+            pause = gatepost.policies.keys.reload
+            reload = asyncio.create_task(reload_keys(gatepost.keys.load, pause))
+            stack.callback(reload.cancel)
         yield gatepost
 
 
-async def reload_keys(load: Callable[[], Awaitable[None]], pause: timedelta = _KEY_RELOAD) -> None:
+async def reload_keys(load: Callable[[], Awaitable[None]], pause: timedelta) -> None:
     """Take over keys that another process made or retired, until cancelled.
 
     What cannot be loaded leaves the installed keys alone and is tried again: a master key that
@@ -238,5 +245,8 @@ async def reload_keys(load: Callable[[], Awaitable[None]], pause: timedelta = _K
         await asyncio.sleep(pause.total_seconds())
         try:
             await load()
-        except (GatepostError, SealBroken, ValueError) as refused:
-            log.error("signing keys not reloaded", error=type(refused).__name__)
+        except (GatepostError, SigningKeysInvalid) as refused:
+            log.error("signing keys not reloaded", error=type(refused).__name__, why=str(refused))
+        except Exception as failed:
+            # Whatever it was, it may be over next time; a loop that ended would be so for good.
+            log.error("signing keys not reloaded", error=type(failed).__name__)

@@ -34,7 +34,8 @@ def _development_keys(data_dir: Path) -> str:
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         _create_once(path, base64.b64encode(secrets.token_bytes(32)).decode())
-    return path.read_text(encoding="ascii").strip()
+    # What is no text is no key either, and `parse` says so without showing it.
+    return path.read_text(encoding="ascii", errors="replace").strip()
 
 
 def _create_once(path: Path, text: str) -> None:

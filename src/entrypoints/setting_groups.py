@@ -115,7 +115,12 @@ class PasswordSettings(Group):
 class TokenSettings(Group):
     audience: Line | None = Field(None, description="`aud`; the public URL if unset.")
     access_ttl: Lifetime = Field(timedelta(minutes=15), description="Life of an access token.")
-    algorithm: Algorithm = Field(Algorithm.ES256, description="ES256, RS256 or EdDSA.")
+    algorithm: Algorithm = Field(
+        Algorithm.ES256, description="ES256, RS256 or EdDSA; of keys made from now on."
+    )
+    key_ttl: Lifetime = Field(
+        timedelta(days=90), description="Age of a signing key at which the next is announced."
+    )
 
 
 class OAuthSettings(Group):

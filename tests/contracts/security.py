@@ -1,7 +1,8 @@
 """What every implementation of the security ports must do.
 
 Collect a class under a fixture named after its port: `hasher`, `cipher`, `refresh_tokens`,
-`access_tokens`. The last one is built with the fixtures `token_policy` and `clock`.
+`access_tokens`. The last one is built with the fixtures `token_policy` and `clock`. The only key
+of `former_cipher` is the second one of `cipher`.
 """
 
 from dataclasses import replace
@@ -130,6 +131,19 @@ class CipherContract:
                 cipher.open(SealPurpose.JOB, sealed[:length])
         with pytest.raises(SealBroken):
             cipher.open(SealPurpose.JOB, sealed + b"\0")
+
+    def test_what_an_older_key_sealed_opens_and_is_stale_until_it_is_sealed_again(
+        self, cipher: Cipher, former_cipher: Cipher
+    ) -> None:
+        for purpose in SealPurpose:
+            sealed = former_cipher.seal(purpose, b"secret")
+            assert cipher.open(purpose, sealed) == b"secret"
+            assert cipher.is_stale(purpose, sealed)
+            assert not former_cipher.is_stale(purpose, sealed)
+            again = cipher.seal(purpose, b"secret")
+            assert not cipher.is_stale(purpose, again)
+            with pytest.raises(SealBroken):
+                former_cipher.open(purpose, again)
 
 
 class RefreshTokensContract:

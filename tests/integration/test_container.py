@@ -11,7 +11,7 @@ import pytest
 from dependency_injector import providers
 
 from gatepost.application.ports import Ports
-from gatepost.application.ports.security import SealBroken
+from gatepost.application.ports.security import SigningKeysInvalid
 from gatepost.domain.errors import Unavailable
 from gatepost.entrypoints.container import Container, open_gatepost, reload_keys
 from gatepost.entrypoints.mailing import mailer_of
@@ -68,7 +68,12 @@ def test_mail_goes_where_its_setting_says(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_keys_are_loaded_again_after_a_load_that_fails() -> None:
-    outcomes: list[Exception | None] = [SealBroken(), Unavailable(), ValueError("damaged"), None]
+    outcomes: list[Exception | None] = [
+        SigningKeysInvalid("damaged"),
+        Unavailable(),
+        RuntimeError("a bug"),
+        None,
+    ]
     loaded = asyncio.Event()
 
     async def load() -> None:

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+import asyncpg
+import pytest
+
 from gatepost.adapters.postgres.consumer import consume
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
@@ -48,6 +51,39 @@ async def test_ob_04_two_workers_do_each_of_a_thousand_jobs_once(
     await working(url, run, workers=2, until=all_done)
     assert set(done) == queued
     assert set(done.values()) == {1}
+
+
+@pytest.mark.parametrize("name", [JobName.PURGE, JobName.ROTATE_KEYS])
+async def test_of_three_workers_one_does_what_is_due_by_the_clock(name: JobName, url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("DELETE FROM pgqueuer_schedules")
+    started = asyncio.Event()
+    started.set()
+    await working(url, _nothing, workers=1, until=started)
+    # Long overdue: it is done once all the same, not once for every time that was missed.
+    missed = (
+        "UPDATE pgqueuer_schedules SET next_run = now() - interval '3 days' WHERE entrypoint = $1"
+    )
+    assert await connection.execute(missed, name.value) == "UPDATE 1"
+    done: Counter[JobName] = Counter()
+    begun = asyncio.Event()
+
+    async def run(job: Job) -> None:
+        done[job.name] += 1
+        # Time for the others to look, too.
+        await asyncio.sleep(0.5)
+        begun.set()
+        raise OSError("the next tick tries again")
+
+    await working(url, run, workers=3, until=begun)
+    assert done == {name: 1}
+    state = "SELECT status FROM pgqueuer_schedules WHERE entrypoint = $1 AND next_run > now()"
+    assert await connection.fetchval(state, name.value) == "queued"
+    await connection.close()
+
+
+async def _nothing(_: Job) -> None:
+    pass
 
 
 async def test_a_job_that_fails_is_tried_again_and_holds_up_nobody(

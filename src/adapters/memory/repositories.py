@@ -267,8 +267,11 @@ class MemorySigningKeys(SigningKeyRepository):
     def __init__(self, tables: Tables) -> None:
         self._rows = tables.keys
 
+    async def lock(self) -> None:
+        """Do nothing: transactions in memory follow one another."""
+
     async def list_all(self) -> Sequence[SigningKey]:
-        return list(self._rows.values())
+        return sorted(self._rows.values(), key=lambda row: (row.created_at, row.kid))
 
     async def add(self, key: SigningKey) -> bool:
         if key.kid in self._rows or self._has_rival(key):
@@ -281,6 +284,9 @@ class MemorySigningKeys(SigningKeyRepository):
             raise ValueError("Another key is active: retire it first.")
         if key.kid in self._rows:
             self._rows[key.kid] = key
+
+    async def remove(self, kid: str) -> None:
+        self._rows.pop(kid, None)
 
     def _has_rival(self, key: SigningKey) -> bool:
         active = {row.kid for row in self._rows.values() if row.state is KeyState.ACTIVE}

@@ -77,29 +77,42 @@ class PlainPasswordHasher(PasswordHasher):
 
 
 class MemoryCipher(Cipher):
-    """A key stream and a tag over it, one key a purpose; a new cipher opens nothing older."""
+    """A key stream and a tag over it, one key a purpose; opens what its older keys sealed, too."""
 
-    def __init__(self, key: bytes | None = None) -> None:
-        self._key = key or secrets.token_bytes(32)
+    def __init__(self, key: bytes | None = None, *older: bytes) -> None:
+        self._keys = (key or secrets.token_bytes(32), *older)
 
     def seal(self, purpose: SealPurpose, plaintext: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        body = nonce + self._apply_stream(purpose, nonce, plaintext)
-        return body + self._tag(purpose, body)
+        nonce, key = secrets.token_bytes(_NONCE_BYTES), self._keys[0]
+        body = nonce + _apply_stream(key, purpose, nonce, plaintext)
+        return body + _seal_tag(key, purpose, body)
 
     def open(self, purpose: SealPurpose, sealed: bytes) -> bytes:
-        body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
-        if not hmac.compare_digest(tag, self._tag(purpose, body)):
+        key = self._key_of(purpose, sealed)
+        if key is None:
             raise SealBroken
-        return self._apply_stream(purpose, body[:_NONCE_BYTES], body[_NONCE_BYTES:])
+        body = sealed[:-_TAG_BYTES]
+        return _apply_stream(key, purpose, body[:_NONCE_BYTES], body[_NONCE_BYTES:])
 
-    def _tag(self, purpose: SealPurpose, body: bytes) -> bytes:
-        return _mac(_mac(self._key, f"tag {purpose}".encode()), body)
+    def is_stale(self, purpose: SealPurpose, sealed: bytes) -> bool:
+        return self._key_of(purpose, sealed) != self._keys[0]
 
-    def _apply_stream(self, purpose: SealPurpose, nonce: bytes, text: bytes) -> bytes:
-        seed = _mac(self._key, f"stream {purpose}".encode()) + nonce
-        stream = hashlib.shake_256(seed).digest(len(text))
-        return bytes(one ^ other for one, other in zip(text, stream, strict=True))
+    def _key_of(self, purpose: SealPurpose, sealed: bytes) -> bytes | None:
+        body, tag = sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
+        fitting = (
+            key for key in self._keys if hmac.compare_digest(tag, _seal_tag(key, purpose, body))
+        )
+        return next(fitting, None)
+
+
+def _seal_tag(key: bytes, purpose: SealPurpose, body: bytes) -> bytes:
+    return _mac(_mac(key, f"tag {purpose}".encode()), body)
+
+
+def _apply_stream(key: bytes, purpose: SealPurpose, nonce: bytes, text: bytes) -> bytes:
+    seed = _mac(key, f"stream {purpose}".encode()) + nonce
+    stream = hashlib.shake_256(seed).digest(len(text))
+    return bytes(one ^ other for one, other in zip(text, stream, strict=True))
 
 
 class MemoryRefreshTokens(RefreshTokens):

@@ -27,7 +27,8 @@ _ATTEMPTS = 25
 _LONGEST_DELAY = timedelta(minutes=10)
 # Of the heavy ones so many at once, in all workers together: connections are for who waits.
 _AT_ONCE = {JobName.BUILD_EXPORT: 4}
-_PURGE_EACH_HOUR = "17 * * * *"
+# A due schedule is a row that one worker takes, however many there are.
+_SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
 
 log = structlog.get_logger(__name__)
 
@@ -72,14 +73,16 @@ async def _pass_on(stop: asyncio.Event, shutdown: asyncio.Event) -> None:
 
 
 def _register(queue: PgQueuer, run: Callable[[Job], Awaitable[None]]) -> None:
-    async def entrypoint(row: models.Job) -> None:
-        job = job_of(row)
+    async def attempt(job: Job) -> None:
         try:
             await run(job)
         except Exception as failed:
             error = type(failed).__name__
             log.warning("job failed", job=job.name.value, job_id=str(job.id), error=error)
             raise JobFailed(error) from None
+
+    async def entrypoint(row: models.Job) -> None:
+        await attempt(job_of(row))
 
     executor = partial(
         DatabaseRetryEntrypointExecutor, max_attempts=_ATTEMPTS, max_delay=_LONGEST_DELAY
@@ -93,7 +96,14 @@ def _register(queue: PgQueuer, run: Callable[[Job], Awaitable[None]]) -> None:
             on_failure="hold",
         )(entrypoint)
 
-    async def purge(_: models.Schedule) -> None:
-        await run(Job(id=UUID(int=0), name=JobName.PURGE, payload={}))
+    for name, expression in _SCHEDULES.items():
+        queue.schedule(name.value, expression)(_scheduled(name, attempt))
 
-    queue.schedule(JobName.PURGE.value, _PURGE_EACH_HOUR)(purge)
+
+def _scheduled(
+    name: JobName, attempt: Callable[[Job], Awaitable[None]]
+) -> Callable[[models.Schedule], Awaitable[None]]:
+    async def work(_: models.Schedule) -> None:
+        await attempt(Job(id=UUID(int=0), name=name, payload={}))
+
+    return work

@@ -196,6 +196,8 @@ signing_keys = Table(
     Column("state", Named(KeyState), nullable=False),
     Column("created_at", MOMENT, nullable=False),
     Column("retires_at", MOMENT),
+    # NULL where the first release made the key active.
+    Column("activated_at", MOMENT),
     one_of("state", KeyState),
     Index(
         "uq_signing_keys_active", "state", unique=True, postgresql_where=text("state = 'active'")

@@ -21,6 +21,7 @@ class JobName(StrEnum):
     NOTIFY_OWNER = "accounts.notify_owner.v1"
     CONFIRM_NEW_ADDRESS = "accounts.confirm_new_address.v1"
     PURGE = "accounts.purge.v1"
+    ROTATE_KEYS = "keys.rotate.v1"
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
 

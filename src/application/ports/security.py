@@ -63,6 +63,10 @@ class Cipher(Protocol):
         """Raise SealBroken when altered, of another purpose, or of a key taken from the list."""
         ...
 
+    def is_stale(self, purpose: SealPurpose, sealed: bytes) -> bool:
+        """Tell whether it was sealed under another master key than the first."""
+        ...
+
 
 class SealBroken(Exception):
     """Sealed data cannot be opened: it was altered, or its master key is gone."""
@@ -93,6 +97,10 @@ class KeyPair:
     private_key: bytes = field(repr=False)
 
 
+class SigningKeysInvalid(Exception):
+    """Signing keys that cannot be used; names the kid and the fault, and nothing secret."""
+
+
 class AccessTokens(Protocol):
     """Signs and checks access tokens with the keys that were installed last."""
 
@@ -101,7 +109,10 @@ class AccessTokens(Protocol):
         ...
 
     def install(self, keys: Sequence[KeyPair], signing: str) -> None:
-        """Replace the key set; `signing` is the kid that signs."""
+        """Replace the key set; `signing` is the kid that signs.
+
+        Raises SigningKeysInvalid for damaged ones, and then keeps the set there was.
+        """
         ...
 
     def sign(self, claims: AccessClaims) -> str: ...

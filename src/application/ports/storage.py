@@ -255,13 +255,21 @@ class ClientRepository(Protocol):
 
 
 class SigningKeyRepository(Protocol):
-    async def list_all(self) -> Sequence[SigningKey]: ...
+    async def lock(self) -> None:
+        """Wait until no other transaction holds this lock; it is held until this one ends."""
+        ...
+
+    async def list_all(self) -> Sequence[SigningKey]:
+        """List all, oldest first."""
+        ...
 
     async def add(self, key: SigningKey) -> bool:
         """Insert; False when another replica's active key is there already."""
         ...
 
     async def save(self, key: SigningKey) -> None: ...
+
+    async def remove(self, kid: str) -> None: ...
 
 
 class AuditLog(Protocol):

@@ -11,7 +11,7 @@ import typer
 
 from ...adapters.embedded import EmbeddedPostgresError
 from ...application.gatepost import Gatepost
-from ...application.ports.security import SealBroken
+from ...application.ports.security import SigningKeysInvalid
 from ...domain.errors import GatepostError, ValidationFailed
 from ..settings import Settings, SettingsError, load
 
@@ -55,12 +55,8 @@ def fail_as(stream: TextIO) -> Iterator[None]:
         for problem in refused.problems:
             print(f"gatepost: settings_invalid: {problem}", file=stream)
         raise SystemExit(1) from None
-    except SealBroken:
-        _fail(
-            stream,
-            "settings_invalid",
-            "GATEPOST_SECRETS__KEYS: none of them opens what this database holds",
-        )
+    except SigningKeysInvalid as refused:
+        _fail(stream, "settings_invalid", f"GATEPOST_SECRETS__KEYS: {refused}")
     except EmbeddedPostgresError as refused:
         _fail(stream, "embedded_database", str(refused))
 
@@ -70,13 +66,13 @@ def _fail(stream: TextIO, code: str, detail: str) -> None:
     raise SystemExit(1) from None
 
 
-def with_gatepost(work: Callable[[Gatepost], Awaitable[T]]) -> T:
+def with_gatepost(work: Callable[[Gatepost], Awaitable[T]], *, load_keys: bool = True) -> T:
     """Run a coroutine on an open Gatepost, with the configured or the embedded database."""
     from ..container import open_gatepost
     from ..database import available_database
 
     async def opened(settings: Settings) -> T:
-        async with open_gatepost(settings) as gatepost:
+        async with open_gatepost(settings, load_keys=load_keys) as gatepost:
             return await work(gatepost)
 
     with available_database(load()) as settings:

@@ -101,7 +101,8 @@ def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
     yield oauth_metadata.router(
         gatepost.policies.tokens.issuer, password_grant=options.password_grant, docs=options.docs
     )
-    yield well_known.router(gatepost.keys, options.frontend_url)
+    cached = gatepost.policies.keys.cache
+    yield well_known.router(gatepost.keys, cached, options.frontend_url)
     yield operations.router(gatepost.checks, options)
     yield problem_pages.router()
     if options.docs:

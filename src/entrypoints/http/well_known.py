@@ -2,18 +2,19 @@
 
 import hashlib
 import json
+from datetime import timedelta
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ...application.keys import Keys
 
-_JWKS_SECONDS = 300
 
-
-def router(keys: Keys, frontend_url: str) -> APIRouter:
+def router(keys: Keys, cached: timedelta, frontend_url: str) -> APIRouter:
     api = APIRouter(prefix="/.well-known", tags=["Metadata"])
     change_password = f"{frontend_url.rstrip('/')}/change-password"
+    # What rotation counts on: a new key signs after twice this time.
+    max_age = int(cached.total_seconds())
 
     @api.get(
         "/jwks.json",
@@ -27,7 +28,7 @@ def router(keys: Keys, frontend_url: str) -> APIRouter:
         content = json.dumps(keys.access_tokens.published()).encode()
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {
-            "Cache-Control": f"public, max-age={_JWKS_SECONDS}",
+            "Cache-Control": f"public, max-age={max_age}",
             "ETag": etag,
             "Access-Control-Allow-Origin": "*",
         }

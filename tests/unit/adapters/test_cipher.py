@@ -22,6 +22,11 @@ def cipher() -> KeyringCipher:
     return KeyringCipher(MasterKeys([NEW, OLD]))
 
 
+@pytest.fixture
+def former_cipher() -> KeyringCipher:
+    return KeyringCipher(MasterKeys([OLD]))
+
+
 def test_keys_are_read_in_either_alphabet_with_or_without_padding_and_spaces() -> None:
     key = b"\xfb\xff\xfe" * 4 + bytes(range(20))
     standard, urlsafe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from gatepost.adapters.jose import JwtAccessTokens, SigningKeysInvalid
+from gatepost.adapters.jose import JwtAccessTokens
 from gatepost.adapters.memory import ManualClock
-from gatepost.application.ports.security import KeyPair
+from gatepost.application.ports.security import KeyPair, SigningKeysInvalid
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.tokens import TokenPolicy
 from tests.contracts.security import AccessTokensContract as TestAccessTokens

@@ -120,7 +120,12 @@ def hasher() -> PlainPasswordHasher:
 
 @pytest.fixture
 def cipher() -> MemoryCipher:
-    return MemoryCipher()
+    return MemoryCipher(b"newer", b"older")
+
+
+@pytest.fixture
+def former_cipher() -> MemoryCipher:
+    return MemoryCipher(b"older")
 
 
 @pytest.fixture
@@ -192,6 +197,7 @@ async def test_saving_a_row_that_is_gone_does_nothing(uow: MemoryUnitOfWork) -> 
         await tx.accounts.save(account)
         await tx.keys.save(key)
         assert await tx.accounts.get(account.id) is None
+        await tx.keys.remove(key.kid)
         assert not await tx.keys.list_all()
 
 

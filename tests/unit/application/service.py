@@ -148,6 +148,11 @@ class Service:
     async def purge(self) -> None:
         await self.gatepost.jobs.run(a_job(name=JobName.PURGE))
 
+    async def rotate_keys(self) -> None:
+        """Do what workers do every few minutes, and let this process take notice."""
+        await self.gatepost.jobs.run(a_job(name=JobName.ROTATE_KEYS))
+        await self.install_keys()
+
     async def install_keys(self) -> None:
         await self.gatepost.keys.load()
 

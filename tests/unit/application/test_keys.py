@@ -5,7 +5,7 @@ import pytest
 
 from gatepost.adapters.memory.repositories import MemorySigningKeys
 from gatepost.adapters.memory.storage import MemoryTransaction
-from gatepost.application.ports.security import SealBroken, SealPurpose
+from gatepost.application.ports.security import SealPurpose, SigningKeysInvalid
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.keys import KeyState, SigningKey
@@ -17,7 +17,9 @@ async def test_the_first_start_makes_one_key_and_audits_it(service: Service) -> 
     (key,) = service.storage.committed.keys.values()
     assert key.state is KeyState.ACTIVE
     assert key.created_at == service.clock()
-    assert len(service.audited(AuditType.KEY_CREATED)) == 1
+    assert key.activated_at == service.clock()
+    (entry,) = service.audited(AuditType.KEY_CREATED)
+    assert entry.reason == key.kid
 
 
 async def test_a_restart_takes_the_stored_key_over(service: Service) -> None:
@@ -52,12 +54,38 @@ async def test_a_retiring_key_still_verifies(service: Service) -> None:
         await service.caller(signed_in)
 
 
+async def test_a_key_whose_time_is_over_verifies_no_more_though_nobody_removed_it(
+    service: Service,
+) -> None:
+    await service.has()
+    signed_in = await service.log_in()
+    (key,) = service.storage.committed.keys.values()
+    service.storage.committed.keys[key.kid] = key.retire(service.clock(), SECOND)
+    service.clock.advance(SECOND)
+    await service.install_keys()
+    with pytest.raises(AccessTokenInvalid):
+        await service.caller(signed_in)
+
+
+async def test_a_load_that_fails_leaves_the_installed_keys(service: Service) -> None:
+    await service.has()
+    signed_in = await service.log_in()
+    damaged = a_key(state=KeyState.PENDING)
+    service.storage.committed.keys[damaged.kid] = damaged
+    with pytest.raises(SigningKeysInvalid):
+        await service.install_keys()
+    await service.caller(signed_in)
+    await service.caller(await service.log_in())
+
+
 async def test_a_key_of_another_master_key_stops_the_start() -> None:
     service = Service()
     key = a_key()
     service.storage.committed.keys[key.kid] = key
-    with pytest.raises(SealBroken):
+    with pytest.raises(SigningKeysInvalid, match=key.kid) as refused:
         await service.install_keys()
+    assert "sealed" not in str(refused.value)
+    assert refused.value.__cause__ is None
 
 
 async def test_of_two_replicas_that_start_at_once_one_makes_the_key() -> None:
