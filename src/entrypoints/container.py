@@ -101,7 +101,7 @@ def mailer_of(settings: Settings) -> Mailer:
     return ConsoleMailer(builder) if folder is None else FileMailer(builder, folder)
 
 
-def _exports_folder(settings: Settings) -> Path:
+def exports_folder(settings: Settings) -> Path:
     return settings.exports.dir or settings.data_dir / "exports"
 
 
@@ -177,7 +177,7 @@ class Container(containers.DeclarativeContainer):
     )
     mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
     exports: providers.Provider[ExportStore] = providers.Singleton(
-        ExportFiles, providers.Callable(_exports_folder, settings), cipher
+        ExportFiles, providers.Callable(exports_folder, settings), cipher
     )
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, service
+from . import accounts, audit, clients, configuration, doctor, hashing, service
 from .output import fail_as
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ accounts.add_to(app)
 clients.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
+hashing.add_to(app)
+doctor.add_to(app)
 
 
 def main() -> None:
