@@ -42,7 +42,8 @@ _HAS_TABLE = "SELECT to_regclass($1) IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"
 # Workers set when they purge next, so a moment long past means that none is there.
 _OVERDUE = """
-SELECT greatest(0, extract(epoch FROM clock_timestamp() - max(next_run)))::float8
+SELECT CASE WHEN count(*) > 0
+            THEN greatest(0, extract(epoch FROM clock_timestamp() - max(next_run)))::float8 END
   FROM pgqueuer_schedules
 """
 

@@ -11,7 +11,7 @@ from ...application.hash_costs import HashCost, Speed, measure
 from ..settings import PREFIX, Settings
 from .findings import Finding, failed, ok, skipped, warning
 
-_SECONDS = 1.0
+_SECONDS = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1024 * 1024
 # OWASP: less than a second a hash. Who waits longer than this for a queue has gone away.

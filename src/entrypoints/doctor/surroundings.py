@@ -15,7 +15,7 @@ from .findings import Finding, failed, ok, skipped, warning
 async def look_at_mail(settings: Settings) -> list[Finding]:
     try:
         await mailer_of(settings).check()
-    except Unavailable:
+    except (Unavailable, OSError):
         instead = f"Check {PREFIX}MAIL__URL: mails stay in the queue until it works."
         return [failed("mail", "cannot be delivered now", instead)]
     return [ok("mail", "could be delivered now")]
@@ -30,10 +30,13 @@ async def look_at_exports(settings: Settings) -> list[Finding]:
 
 
 def _can_be_written(folder: Path) -> bool:
-    while not folder.exists():
-        # Made with the first export.
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    try:
+        while not folder.exists():
+            # Made with the first export.
+            folder = folder.parent
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 async def look_at_limits(settings: Settings) -> list[Finding]:
