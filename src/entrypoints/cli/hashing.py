@@ -10,6 +10,7 @@ from ..settings import PREFIX, load
 from .output import Output, OutputOption, show
 
 _MIB = 1024
+_SECONDS = 1.0
 # Without a limit that the machine tells.
 _MEMORY_MIB = 512
 
@@ -50,7 +51,7 @@ def calibrate(
     most = memory_mib or (_MEMORY_MIB if memory is None else memory // _MIB // _MIB // 4)
     found: Proposal = asyncio.run(
         propose(
-            partial(speed_of, at_once=together),
+            partial(speed_of, at_once=together, seconds=_SECONDS),
             target=target_ms / 1000,
             most_memory_kib=most * _MIB // together,
         )

@@ -187,7 +187,7 @@ def judge_worker(backlog: Backlog, purge_overdue: float | None) -> Finding:
     start = "Start `gatepost worker`, or see what its log says."
     if backlog.oldest_seconds > _LATE_SECONDS:
         says = f"the oldest of {backlog.pending} jobs is due for {backlog.oldest_seconds:.0f} s"
-        return failed("worker", f"{says}: nobody takes them", start, **numbers)
+        return failed("worker", f"{says}: no worker, or too few", start, **numbers)
     if purge_overdue is None:
         return warning("worker", "none was ever here: no mail is sent", start, **numbers)
     if purge_overdue > _PURGE_LATE_SECONDS:
