@@ -93,7 +93,7 @@ def key_policy(settings: Settings) -> KeyPolicy:
     return KeyPolicy(lifetime=settings.tokens.key_ttl)
 
 
-def _exports_folder(settings: Settings) -> Path:
+def exports_folder(settings: Settings) -> Path:
     return settings.exports.dir or settings.data_dir / "exports"
 
 
@@ -169,7 +169,7 @@ class Container(containers.DeclarativeContainer):
     )
     mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
     exports: providers.Provider[ExportStore] = providers.Singleton(
-        ExportFiles, providers.Callable(_exports_folder, settings), cipher
+        ExportFiles, providers.Callable(exports_folder, settings), cipher
     )
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,

@@ -55,6 +55,7 @@ __all__ = [
     "SettingsError",
     "known_names",
     "load",
+    "secret_files",
     "setting_name",
 ]
 
@@ -252,6 +253,11 @@ def load(**given: Any) -> Settings:
     if problems:
         raise SettingsError(_first_of_each(problems))
     return settings
+
+
+def secret_files() -> Mapping[str, Path]:
+    """Tell which file each secret comes from; one from the environment has none."""
+    return collect({name for name, _ in known_names()}).files
 
 
 def _described(place: tuple[str | int, ...], message: str) -> str:

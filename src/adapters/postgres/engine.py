@@ -19,6 +19,9 @@ STATEMENT_TIMEOUT = 3.0
 # Longer than the server's limit, which should act first; this one is for a silent network.
 _SILENCE_TIMEOUT = 3.5
 _IDLE_IN_TRANSACTION = 10.0
+# Connections of a process: for transactions, and for each kind of single reads.
+POOL_SIZE = 8
+READ_POOL_SIZE = 4
 
 
 def _milliseconds(seconds: float) -> str:
@@ -50,7 +53,7 @@ async def connect(
         )
 
 
-def create_engine(url: str, *, pool_size: int = 8, max_overflow: int = 0) -> AsyncEngine:
+def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0) -> AsyncEngine:
     """Make the engine; nothing is connected yet. Raises ValueError for another URL."""
     dsn = to_dsn(url)
 

@@ -18,6 +18,7 @@ from gatepost.entrypoints.settings import (
     SettingsError,
     known_names,
     load,
+    secret_files,
 )
 from tests.children import IMPORTING
 
@@ -257,6 +258,16 @@ def test_a_secret_file_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("DATABASE_URL")
     Path(".env").write_text("DATABASE_URL_FILE=url\nDATABASE_URL=postgresql://db/one\n")
     assert problems() == ["DATABASE_URL: given twice, also as DATABASE_URL_FILE"]
+
+
+def test_where_each_secret_was_read_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert secret_files() == {}
+    Path("url").write_text("postgresql://db/one\n")
+    Path(".env").write_text("DATABASE_URL_FILE=url\nREDIS_URL=redis://cache\nPORT=9001\n")
+    assert secret_files() == {"DATABASE_URL": Path("url"), "REDIS_URL": Path(".env")}
+    monkeypatch.setenv("REDIS_URL", "redis://other")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/two")
+    assert secret_files() == {}
 
 
 def test_a_group_that_is_given_in_part_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
