@@ -8,6 +8,11 @@ from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
+BODY_SECONDS = 15.0
+# A hanging statement ends after 3 s by itself; this is for what adds up. With the moment that a
+# commit under way gets beyond it, no request takes more than 5 s beside its body.
+WORK_SECONDS = 4.5
+
 _LOCAL = "http://127.0.0.1:8000"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -42,6 +47,7 @@ class HttpOptions:
     origins come from these two alone, never from a request. `draining` tells whether the process
     is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
     without it there is none. `health_checks` tells whether `/health` shows what it looked at.
+    A body takes at most `body_seconds` to arrive, the work until the answer `work_seconds`.
     """
 
     version: str = "unknown"
@@ -55,6 +61,8 @@ class HttpOptions:
     requests: RequestMetrics = field(default_factory=Unmeasured)
     metrics: Callable[[], Awaitable[bytes]] | None = None
     health_checks: bool = True
+    body_seconds: float = BODY_SECONDS
+    work_seconds: float = WORK_SECONDS
 
     @property
     def secure_cookies(self) -> bool:
