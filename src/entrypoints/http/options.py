@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 Network = IPv4Network | IPv6Network
 
 BODY_SECONDS = 15.0
-# A hanging statement ends after 3 s by itself; this is for what adds up. With the moment that a
-# commit under way gets beyond it, no request takes more than 5 s beside its body.
-WORK_SECONDS = 4.5
+# A hanging statement ends after 3 s by itself; this is for what adds up. With the moments beyond
+# it, for a commit and for the end of a connection, no request takes more than 5 s and its body.
+WORK_SECONDS = 4.25
 
 _LOCAL = "http://127.0.0.1:8000"
 _DEFAULT_PORTS = {"http": 80, "https": 443}

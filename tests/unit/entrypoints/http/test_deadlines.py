@@ -120,7 +120,8 @@ async def posted(hasty: Service, path: str, *pieces: bytes, pause: float = 0) ->
 
     headers = [(b"content-type", b"application/json")]
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    await hasty.app(scope | {"query_string": b"", "client": None}, receive, send)
+    scope.update(query_string=b"", client=None)
+    await hasty.app(scope, receive, send)
     return sent
 
 
