@@ -343,7 +343,9 @@ class Transaction(Protocol):
     @property
     def exports(self) -> ExportRepository: ...
 
-    async def commit(self) -> None: ...
+    async def commit(self) -> None:
+        """Make it last; while it is under way deadlines wait a moment for its outcome."""
+        ...
 
 
 class UnitOfWork(Protocol):
