@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
+from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.limits import LimitPolicy
 from ..domain.sessions import SessionPolicy
@@ -50,7 +51,7 @@ from .exports import (
 from .guesses import Guesses
 from .idempotency import Idempotency
 from .initial_passwords import DemandChange
-from .jobs import Jobs, JobsCheck, PurgeExpired, RequestByEmail
+from .jobs import DeadLetters, Jobs, JobsCheck, ListJobs, PurgeExpired, RequestByEmail
 from .keys import Keys, LoadKeys
 from .limits import CountedEvents, Limits
 from .mail import MailPolicy, Postbox, SendMail
@@ -100,6 +101,7 @@ class Policies:
     )
     mail: MailPolicy = field(default_factory=lambda: MailPolicy(frontend_url=_LOCAL))
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
     limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
     guesses = Guesses(limits, Devices(p.cipher, p.secrets, p.now))
     reauthenticate = Reauthenticate(guesses, p.hasher, auditor)
-    purge = PurgeExpired(p.uow, p.exports, p.limiter, p.now)
+    purge = PurgeExpired(p.uow, p.exports, p.limiter, policies.audit, p.now)
     return Gatepost(
         accounts=_accounts(p, policies, auditor, postbox, guesses, reauthenticate),
         credentials=_credentials(p, policies, auditor, postbox, limits, reauthenticate),
@@ -324,5 +326,7 @@ def _jobs(
             JobName.PURGE: purge,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
-        }
+        },
+        list=ListJobs(p.uow),
+        dead=DeadLetters(p.uow, auditor, p.now),
     )

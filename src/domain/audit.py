@@ -1,7 +1,7 @@
 """The audit trail: who did what to whom, when and from where."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -50,11 +50,20 @@ class AuditType(StrEnum):
     SESSIONS_ENDED = "session.others_ended"
     REFRESH_REUSED = "session.refresh_reused"
     KEY_CREATED = "key.created"
+    JOBS_RETRIED = "jobs.retried"
+    JOBS_PURGED = "jobs.purged"
 
 
 class AuditResult(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPolicy:
+    """How long entries are kept."""
+
+    retention: timedelta = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

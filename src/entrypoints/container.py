@@ -42,6 +42,7 @@ from ..application.ports.security import (
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..domain.accounts import AccountPolicy
+from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
 from ..domain.sessions import SessionPolicy
@@ -81,6 +82,7 @@ def policies_of(settings: Settings) -> Policies:
         tokens=token_policy(settings),
         mail=MailPolicy(frontend_url=settings.frontend_url),
         limits=limit_policy(settings),
+        audit=AuditPolicy(retention=settings.audit.retention),
     )
 
 

@@ -32,14 +32,15 @@ class MemoryMailer(Mailer):
 
 
 class MemoryBacklog(BacklogReader):
-    """Counts the queued jobs; how long they wait is whatever `oldest_seconds` says."""
+    """Counts the jobs; how long they wait is whatever `oldest_seconds` says."""
 
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
         self.oldest_seconds = 0.0
 
     async def read(self) -> Backlog:
-        return Backlog(len(self._storage.queued), 0, self.oldest_seconds)
+        dead = len(self._storage.committed.queue.dead)
+        return Backlog(len(self._storage.queued), dead, self.oldest_seconds)
 
 
 class MemoryMetrics(Metrics):
