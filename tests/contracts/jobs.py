@@ -10,9 +10,10 @@ Collecting modules provide the fixtures
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from gatepost.application.ports.delivery import Job, JobName
@@ -27,7 +28,7 @@ DEAD = JobFilter(state=JobState.DEAD)
 HOUR = timedelta(hours=1)
 
 Run = Callable[[Job], Awaitable[None]]
-Work = Callable[[Run, asyncio.Event], Awaitable[None]]
+Work = Callable[[Run, asyncio.Event], Coroutine[Any, Any, None]]
 
 
 async def queue(uow: UnitOfWork, *jobs: Job) -> set[UUID]:

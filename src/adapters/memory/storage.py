@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ...application.ports.delivery import Job
 from ...application.ports.security import Clock
@@ -13,7 +13,6 @@ from ...domain.accounts import Account
 from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
-from ..system import utc_now
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
 from .exports import MemoryExports
@@ -29,10 +28,14 @@ from .repositories import (
 )
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class MemoryStorage:
     """What is committed; `now` is the clock by which jobs are due."""
 
-    def __init__(self, now: Clock = utc_now) -> None:
+    def __init__(self, now: Clock = _utc_now) -> None:
         self.committed = Tables()
         self.now = now
         self._turnstile = asyncio.Lock()
