@@ -39,6 +39,7 @@ from ..application.ports.security import (
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..domain.accounts import AccountPolicy
+from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
 from ..domain.keys import KeyPolicy
@@ -78,6 +79,7 @@ def policies_of(settings: Settings) -> Policies:
         mail=MailPolicy(frontend_url=settings.frontend_url),
         limits=limit_policy(settings),
         keys=key_policy(settings),
+        audit=AuditPolicy(retention=settings.audit.retention),
     )
 
 

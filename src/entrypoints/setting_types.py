@@ -141,6 +141,8 @@ def _secret(check: Callable[[str], object]) -> AfterValidator:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 # A time to live of nothing serves nobody; one of a million years is past the end of calendars.
 Lifetime = Annotated[Duration, _between("1s", "3650d")]
+# Long enough for somebody to look.
+Retention = Annotated[Duration, _between("1d", "3650d")]
 Grace = Annotated[Duration, _between("0s", "10s")]
 # With the time that requests get to end it must fit into the half minute before a kill.
 ShutdownDelay = Annotated[Duration, _between("0s", "10s")]

@@ -24,6 +24,7 @@ from ..adapters.postgres.queue_names import renaming
 from .setting_groups import (
     AccountSettings,
     Algorithm,
+    AuditSettings,
     Environment,
     ExportSettings,
     FrontendSettings,
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     accounts: AccountSettings = AccountSettings()
     limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -47,17 +47,19 @@ class MemoryMailer(Mailer):
 
 
 class MemoryBacklog(BacklogReader):
-    """Counts the queued jobs; how long they wait is whatever `oldest_seconds` says."""
+    """Counts the jobs; how long they wait is whatever `oldest_seconds` says."""
 
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
         self.oldest_seconds = 0.0
 
     async def read(self) -> Backlog:
+        committed = self._storage.committed
         undeliverable = sum(
-            entry.type is AuditType.MAIL_UNDELIVERABLE for entry in self._storage.committed.audit
+            entry.type is AuditType.MAIL_UNDELIVERABLE for entry in committed.audit
         )
-        return Backlog(len(self._storage.queued), 0, self.oldest_seconds, undeliverable)
+        dead = len(committed.queue.dead)
+        return Backlog(len(self._storage.queued), dead, self.oldest_seconds, undeliverable)
 
 
 class MemoryMetrics(Metrics):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -24,6 +25,30 @@ class JobName(StrEnum):
     ROTATE_KEYS = "keys.rotate.v1"
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
+
+    @property
+    def priority(self) -> int:
+        """Tell what goes first: the higher one."""
+        return _PRIORITY.get(self, _ORDINARY)
+
+    @property
+    def at_once(self) -> int | None:
+        """Tell how many may run at once, in all workers together; None for any number."""
+        return _AT_ONCE.get(self)
+
+    @property
+    def deadline(self) -> timedelta:
+        """Tell how long one may run; what hangs is given up and tried again."""
+        return _DEADLINE.get(self, _SHORT)
+
+
+# Somebody waits for a mail; nobody waits for the cleaning, and an export takes its time.
+_PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
+_ORDINARY = 10
+# Of the heavy ones a few: connections, and the hands of workers, are for who waits.
+_AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.PURGE: 1}
+_DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
+_SHORT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
