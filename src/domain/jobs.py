@@ -13,23 +13,23 @@ _MOST_DOUBLINGS = 40
 class RetryPolicy:
     """When a job is tried again, and when it is given up.
 
-    1, 2, 4 ... 600 seconds: some three hours in all, less than the life of a verification link.
-    A job whose worker died on it is given up sooner: each try may cost another worker.
+    1, 2, 4 ... 50 seconds, and by chance down to half of it: what waited for a mail server leaves within a minute of its return. Some
+    three hours in all, less than the life of a verification link. A job whose worker died on it is given up sooner: each try may cost another worker.
     """
 
-    attempts: int = 25
+    attempts: int = 300
     crashes: int = 5
     first: timedelta = timedelta(seconds=1)
-    longest: timedelta = timedelta(minutes=10)
+    longest: timedelta = timedelta(seconds=50)
 
     def delay(self, failed: int, dice: float) -> timedelta:
         """Return the wait after so many failures, at least one.
 
-        `dice`, from 0 to 1, spreads it from half to one and a half of its length, so that what
-        failed together does not come back together.
+        `dice`, from 0 to 1, spreads it from half of its length to the whole, so that what failed
+        together does not come back together.
         """
         doubled = self.first * (1 << min(failed - 1, _MOST_DOUBLINGS))
-        return min(doubled, self.longest) * (0.5 + dice)
+        return min(doubled, self.longest) * (0.5 + dice / 2)
 
     def gives_up(self, failed: int, crashed: int) -> bool:
         """Tell whether so many failures are enough; `crashed` of them took their worker along."""
