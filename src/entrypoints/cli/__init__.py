@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, service
+from . import accounts, audit, clients, configuration, service, transfer
 from .output import fail_as
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 service.add_to(app)
 accounts.add_to(app)
+transfer.add_to(accounts.users)
 clients.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
