@@ -127,8 +127,12 @@ class BcryptHash:
     def matches(self, secret: bytes) -> bool:
         import bcrypt
 
-        # The library refuses what is longer; the systems that made these hashes cut it off.
-        return bcrypt.checkpw(self._prepare(secret)[:72], self.crypt.encode())
+        # Some systems left the unused bits of salt and digest set; the library refuses those.
+        salt = self.crypt[:28] + _cleared(self.crypt[28], 0b001111)
+        digest = self.crypt[29:59] + _cleared(self.crypt[59], 0b000011)
+        # It also refuses what is longer, where the systems that made these hashes cut it off.
+        made = bcrypt.hashpw(self._prepare(secret)[:72], salt.encode())
+        return hmac.compare_digest(made, f"{salt}{digest}".encode())
 
     def _prepare(self, secret: bytes) -> bytes:
         match self.prepared:
@@ -147,6 +151,13 @@ class BcryptHash:
                 ident, cost, rest = self.crypt[1:3], self._cost, self.crypt[7:]
                 return f"$bcrypt-sha256$v=2,t={ident},r={cost}${rest[:22]}${rest[22:]}"
         return self.crypt
+
+
+_BCRYPT_LETTERS = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _cleared(letter: str, unused: int) -> str:
+    return _BCRYPT_LETTERS[_BCRYPT_LETTERS.index(letter) & ~unused]
 
 
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")

@@ -195,6 +195,16 @@ async def test_a_hash_from_elsewhere_that_looks_like_ours_is_still_to_be_renewed
     assert await hasher.verify(PASSWORD, adopted)
 
 
+async def test_a_hash_that_its_library_does_not_take_matches_nothing(
+    hasher: Argon2PasswordHasher, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    def refusing(self: object, secret: bytes) -> bool:
+        raise ValueError
+
+    monkeypatch.setattr("gatepost.adapters.foreign_hashes.kinds.Pbkdf2Hash.matches", refusing)
+    assert await hasher.verify(PASSWORD, foreign) is False
+
+
 def test_slower_hashes_than_ours_are_told_apart(slow: Argon2PasswordHasher) -> None:
     for memory, is_slower in ((1024, False), (65536, True)):
         encoded = f"$argon2id$v=19$m={memory},t=9,p=1${'A' * 22}${'A' * 43}"

@@ -108,6 +108,16 @@ def test_bcrypt_counts_72_bytes_where_nothing_was_done_about_it() -> None:
     assert not adopt(VECTORS["bcrypt 2b"]).matches(b"x" * 100)
 
 
+def test_bcrypt_hashes_with_unused_bits_set_verify() -> None:
+    crypt = VECTORS["bcrypt 2b"]
+    # The last letters of salt and digest, with bits that nothing reads.
+    odd = crypt[:28] + chr(ord(crypt[28]) + 1) + crypt[29:59] + chr(ord(crypt[59]) + 1)
+    assert crypt[28] in ".Oeu"
+    assert adopt(odd).matches(PASSWORD)
+    assert not adopt(odd).matches(PASSWORD + b"x")
+    assert not adopt("$2b$04$" + "a" * 53).matches(PASSWORD)
+
+
 def test_fast_hashes_are_refused_with_that_as_the_reason() -> None:
     digest = "2338b2cbd799d580b6a70349f87de5ea"
     for given in (
