@@ -109,19 +109,24 @@ class Argon2PasswordHasher(PasswordHasher):
 
     def _matches(self, password: str, encoded: str | None) -> bool:
         secret = _encode(password)
-        if encoded is not None and not encoded.startswith(_OURS):
-            foreign = foreign_hashes.read(encoded)
-            if foreign is not None:
-                return self._matches_foreign(password, foreign)
-        elif encoded is not None:
+        if encoded is not None and encoded.startswith(_OURS):
+            started = self._clock()
             try:
                 return self._argon2.verify(encoded, secret)
             except VerifyMismatchError:
+                self._level(encoded, started)
                 return False
             except (InvalidHashError, VerificationError, ValueError):
                 pass  # Cannot be parsed: costs what every other hash costs.
+        elif encoded is not None and (foreign := foreign_hashes.read(encoded)) is not None:
+            return self._matches_foreign(password, foreign)
         self._spend(secret)
         return False
+
+    def _level(self, encoded: str, started: float) -> None:
+        """Top up one of lower parameters than today's, as it was made before they were raised."""
+        if self.needs_rehash(encoded):
+            self._top_up(self._clock() - started)
 
     def _matches_foreign(self, password: str, foreign: foreign_hashes.ForeignHash) -> bool:
         started = self._clock()

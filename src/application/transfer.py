@@ -157,8 +157,11 @@ class ImportAccounts:
         try:
             record = AccountRecord.parse(_parsed(line))
             if record.roles and not allow_roles:
-                message = "Roles are given only where that was asked for."
-                raise ValidationFailed(FieldError("roles", "roles_not_allowed", message))
+                raise ValidationFailed(
+                    FieldError(
+                        "roles", "roles_not_allowed", "Given only where that was asked for."
+                    )
+                )
             given = record.password_hash
             adopted = None if given is None else self.hasher.adopt(given)
         except ValidationFailed as refused:
@@ -198,8 +201,10 @@ class ImportAccounts:
             await tx.commit()
         for draft in new:
             if draft.account.id not in added:
-                message = "Somebody took its id, username or address a moment ago."
-                draft.refuse(RowResult.CONFLICT, FieldError("row", "taken", message))
+                draft.refuse(
+                    RowResult.CONFLICT,
+                    FieldError("row", "taken", "Its id, username or address was just taken."),
+                )
 
     async def _refuse_roles(
         self, tx: Transaction, drafts: Sequence[_Draft], actor: Principal
@@ -219,8 +224,7 @@ def _role_error(
     if not known.issuperset(named):
         return FieldError("roles", "unknown_role", "There is no such role.")
     if not actor.holds(scopes_of(named, own)):
-        message = "You may not grant what you do not hold."
-        return FieldError("roles", "permission_denied", message)
+        return FieldError("roles", "permission_denied", "They hold more than you do.")
     return None
 
 

@@ -114,8 +114,12 @@ def _refuse(name: str, code: str, message: str) -> NoReturn:
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         _refuse(name, "invalid_type", "Not a text.")
-    if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
-        _refuse(name, "invalid_text", "Not valid Unicode, or with NUL characters.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        _refuse(name, "invalid_text", "Not valid Unicode.")
+    if "\0" in value:
+        _refuse(name, "nul_character", "No NUL characters.")
     return value
 
 

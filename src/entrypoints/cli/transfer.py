@@ -132,7 +132,10 @@ def import_users(
         with_gatepost(work)
     progress.end()
     tally.end()
-    show(tally.record() | ({"dry_run": True} if dry_run else {}), output)
+    record = tally.record() | ({"dry_run": True} if dry_run else {})
+    # Bare numbers would be a riddle.
+    labelled = {name: f"{name} {value}" for name, value in record.items()}
+    show(record if output is Output.JSON else labelled, output)
     if tally.refused:
         raise typer.Exit(1)
 

@@ -77,7 +77,7 @@ def test_each_field_is_held_to_its_kind() -> None:
         ("username", 17, "invalid_type"),
         ("email", "nowhere", "invalid_email"),
         ("bio", "x" * 501, "too_long"),
-        ("bio", "\0", "invalid_text"),
+        ("bio", "\0", "nul_character"),
         ("bio", "\ud800", "invalid_text"),
         ("locale", "?", "invalid_locale"),
         ("status", "erased", "invalid_status"),
