@@ -1,6 +1,6 @@
 """The whole service as one object: use cases wired to ports by code that a checker reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
@@ -39,6 +39,7 @@ from .credentials import ChangePassword, Credentials, MailReset, ResetPassword
 from .devices import Devices
 from .email_changes import MailNewAddress, RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
+from .events import Outbox, PublishEvent, Subscriber
 from .exports import (
     BuildExport,
     DownloadExport,
@@ -124,10 +125,15 @@ class Gatepost:
     policies: Policies
 
 
-def assemble(ports: Ports, policies: Policies) -> Gatepost:
-    """Wire every use case; the only place that does."""
+def assemble(ports: Ports, policies: Policies, subscribers: Sequence[Subscriber] = ()) -> Gatepost:
+    """Wire every use case; the only place that does.
+
+    `subscribers` are told of events by `jobs.run`, in whichever process works the jobs; each
+    process must be given them, as those without any queue no event.
+    """
     p = ports
-    auditor = Auditor(p.uow, p.secrets, p.now, p.metrics)
+    outbox = Outbox(p.cipher, has_subscribers=bool(subscribers))
+    auditor = Auditor(p.uow, p.secrets, p.now, p.metrics, outbox)
     postbox = Postbox(p.secrets, p.cipher)
     events = CountedEvents(p.limit_events, p.metrics)
     limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
@@ -146,7 +152,7 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
         exports=_exports(p, auditor, reauthenticate),
         idempotency=Idempotency(p.cipher, p.now),
-        jobs=_jobs(p, policies, auditor, postbox, purge),
+        jobs=_jobs(p, policies, auditor, postbox, purge, subscribers),
         database=p.database,
         checks={
             "database": p.database,
@@ -311,7 +317,12 @@ def _exports(p: Ports, auditor: Auditor, reauthenticate: Reauthenticate) -> Expo
 
 
 def _jobs(
-    p: Ports, policies: Policies, auditor: Auditor, postbox: Postbox, purge: PurgeExpired
+    p: Ports,
+    policies: Policies,
+    auditor: Auditor,
+    postbox: Postbox,
+    purge: PurgeExpired,
+    subscribers: Sequence[Subscriber],
 ) -> Jobs:
     send_mail = SendMail(p.mailer, p.cipher, policies.mail, p.now)
     return Jobs(
@@ -324,5 +335,6 @@ def _jobs(
             JobName.PURGE: purge,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
+            JobName.PUBLISH_EVENT: PublishEvent(p.cipher, subscribers),
         }
     )

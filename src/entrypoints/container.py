@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
+from ..application.events import Subscriber
 from ..application.gatepost import Gatepost, Policies, assemble
 from ..application.mail import MailPolicy
 from ..application.ports import Ports
@@ -199,14 +200,18 @@ class Container(containers.DeclarativeContainer):
         exports=exports,
         now=now,
     )
+    subscribers: providers.Provider[Sequence[Subscriber]] = providers.Object(())
     gatepost: providers.Provider[Gatepost] = providers.Singleton(
-        assemble, ports, providers.Callable(policies_of, settings)
+        assemble, ports, providers.Callable(policies_of, settings), subscribers
     )
 
 
 @contextlib.asynccontextmanager
 async def open_gatepost(
-    settings: Settings, metrics: Metrics | None = None
+    settings: Settings,
+    metrics: Metrics | None = None,
+    *,
+    subscribers: Sequence[Subscriber] = (),
 ) -> AsyncIterator[Gatepost]:
     """Build everything from the settings, and close it again.
 
@@ -216,6 +221,7 @@ async def open_gatepost(
     container = Container(settings=providers.Object(settings))
     if metrics is not None:
         container.metrics.override(providers.Object(metrics))
+    container.subscribers.override(providers.Object(subscribers))
     gatepost = container.gatepost()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)

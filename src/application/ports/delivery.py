@@ -21,6 +21,7 @@ class JobName(StrEnum):
     PURGE = "accounts.purge.v1"
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
+    PUBLISH_EVENT = "events.publish.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
