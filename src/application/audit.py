@@ -63,9 +63,9 @@ class Auditor:
         self.metrics.noted(type_, failure)
 
     async def _append(self, tx: Transaction, entry: AuditEntry, changed: Sequence[str]) -> None:
-        await tx.audit.append(entry)
         event = event_of(entry, changed)
-        if event and self.outbox.has_subscribers:
+        is_wanted = await tx.audit.append(entry, announces=event.name if event else None)
+        if event and (is_wanted or self.outbox.has_subscribers):
             await self.outbox.put(tx, event, is_hidden=is_hidden(entry))
 
     async def refused(

@@ -21,10 +21,7 @@ What it raises brings the event again later, to all subscribers of the process.
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """Queues events in the caller's transaction, where somebody in this process is to be told.
-
-    The worker has to be given the same subscribers as those who only queue.
-    """
+    """Queues events in the caller's transaction, so that none is lost and none is false."""
 
     cipher: Cipher
     has_subscribers: bool

@@ -36,6 +36,7 @@ from .clients import (
     ShowClient,
 )
 from .credentials import ChangePassword, Credentials, MailReset, ResetPassword
+from .deliveries import DeliverWebhook, QueueDeliveries
 from .devices import Devices
 from .email_changes import MailNewAddress, RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
@@ -85,6 +86,19 @@ from .supervision import (
 )
 from .tokens import Authenticate, Issuer
 from .trail import ReadAudit
+from .webhooks import (
+    CreateEndpoint,
+    DeleteEndpoint,
+    DisableEndpoint,
+    EnableEndpoint,
+    EndpointEditor,
+    ListDeliveries,
+    ListEndpoints,
+    RetryDelivery,
+    RotateSecret,
+    ShowEndpoint,
+    Webhooks,
+)
 
 _LOCAL = "http://127.0.0.1:8000"
 
@@ -117,6 +131,7 @@ class Gatepost:
     roles: Roles
     audit: ReadAudit
     exports: Exports
+    webhooks: Webhooks
     idempotency: Idempotency
     jobs: Jobs
     database: HealthCheck
@@ -151,6 +166,7 @@ def assemble(ports: Ports, policies: Policies, subscribers: Sequence[Subscriber]
         roles=_roles(p, auditor),
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
         exports=_exports(p, auditor, reauthenticate),
+        webhooks=_webhooks(p, auditor),
         idempotency=Idempotency(p.cipher, p.now),
         jobs=_jobs(p, policies, auditor, postbox, purge, subscribers),
         database=p.database,
@@ -316,6 +332,21 @@ def _exports(p: Ports, auditor: Auditor, reauthenticate: Reauthenticate) -> Expo
     )
 
 
+def _webhooks(p: Ports, auditor: Auditor) -> Webhooks:
+    edit = EndpointEditor(p.uow, auditor, p.now)
+    return Webhooks(
+        create=CreateEndpoint(p.uow, p.webhooks, p.secrets, p.cipher, auditor, p.now),
+        list=ListEndpoints(p.uow),
+        show=ShowEndpoint(p.uow),
+        rotate=RotateSecret(edit, p.secrets, p.cipher),
+        enable=EnableEndpoint(edit, p.secrets),
+        disable=DisableEndpoint(edit),
+        delete=DeleteEndpoint(edit),
+        deliveries=ListDeliveries(p.uow),
+        retry=RetryDelivery(p.uow, p.secrets),
+    )
+
+
 def _jobs(
     p: Ports,
     policies: Policies,
@@ -324,6 +355,7 @@ def _jobs(
     purge: PurgeExpired,
     subscribers: Sequence[Subscriber],
 ) -> Jobs:
+    told: list[Subscriber] = [QueueDeliveries(p.uow, p.secrets, p.now), *subscribers]
     send_mail = SendMail(p.mailer, p.cipher, policies.mail, p.now)
     return Jobs(
         {
@@ -335,6 +367,9 @@ def _jobs(
             JobName.PURGE: purge,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
-            JobName.PUBLISH_EVENT: PublishEvent(p.cipher, subscribers),
+            JobName.PUBLISH_EVENT: PublishEvent(p.cipher, told),
+            JobName.DELIVER_WEBHOOK: DeliverWebhook(
+                p.uow, p.webhooks, p.cipher, postbox, auditor, p.now
+            ),
         }
     )

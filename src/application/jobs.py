@@ -10,6 +10,7 @@ from ..domain.addresses import EmailAddress
 from ..domain.audit import ClientContext
 from ..domain.errors import Unavailable
 from ..domain.limits import Rule, address_key
+from ..domain.webhooks import DELIVERIES_KEPT
 from .limits import Limits
 from .ports.delivery import BacklogReader, Job, JobName
 from .ports.exports import ExportStore
@@ -82,7 +83,7 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: registrations, tokens, sessions, answers, exports, counts."""
+    """Delete what has run out: accounts, tokens, sessions, answers, exports, deliveries, counts."""
 
     uow: UnitOfWork
     exports: ExportStore
@@ -111,6 +112,7 @@ class PurgeExpired:
             await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
             await tx.idempotency.remove_expired(now, _BATCH),
             await tx.exports.remove_closed(now - _CLOSED_EXPORTS_KEPT, _BATCH),
+            await tx.webhooks.remove_deliveries(now - DELIVERIES_KEPT, _BATCH),
         )
 
     async def _close_exports(self) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..domain.accounts import Account
+from ..domain.accounts import DEFAULT_LOCALE, Account
 from ..domain.addresses import EmailAddress
 from ..domain.credentials import OneTimeToken, Purpose
 from .jobs import sealed_job, unseal
@@ -55,6 +55,22 @@ class Postbox:
         """Queue a mail without a link, to the account's address or to one that it had."""
         expires_at, to = now + _NOTICE_LIFETIME, to or account.email
         await tx.jobs.enqueue(self._job(account, template, to, None, expires_at))
+
+    async def warn(
+        self, tx: Transaction, to: str, template: MailTemplate, about: str, now: datetime
+    ) -> None:
+        """Queue a mail to somebody who needs no account: an operator, about `about`."""
+        values = {
+            "template": template.value,
+            "to": to,
+            "locale": DEFAULT_LOCALE,
+            "username": "",
+            "token": None,
+            "about": about,
+            "expires_at": (now + _NOTICE_LIFETIME).isoformat(),
+        }
+        job_id = self.secrets.new_id()
+        await tx.jobs.enqueue(sealed_job(self.cipher, job_id, JobName.SEND_MAIL, values))
 
     async def send_token(
         self,
@@ -141,5 +157,7 @@ class SendMail:
                 locale=values["locale"] or "",
                 username=values["username"] or "",
                 link=self.policy.link(template, values["token"]),
+                # Releases before did not write it.
+                about=values.get("about"),
             )
         )

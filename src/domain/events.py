@@ -49,7 +49,7 @@ class AccountCreated(AccountEvent):
 
 
 class AccountVerified(AccountEvent):
-    """The owner proved the address for the first time; older sessions end."""
+    """The owner proved the present address; older sessions end."""
 
     name = "account.verified.v1"
 

@@ -42,6 +42,7 @@ from ..application.ports.security import (
     Secrets,
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
+from ..application.ports.webhooks import WebhookSender
 from ..domain.accounts import AccountPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
@@ -57,6 +58,7 @@ from .rate_limits import (
 )
 from .setting_types import mail_folder
 from .settings import Registration, Settings
+from .webhooks import LateWebhooks
 
 # A key is published for longer than this before it signs, so that every process knows it.
 _KEY_RELOAD = timedelta(seconds=60)
@@ -180,6 +182,7 @@ class Container(containers.DeclarativeContainer):
     exports: providers.Provider[ExportStore] = providers.Singleton(
         ExportFiles, providers.Callable(_exports_folder, settings), cipher
     )
+    webhooks: providers.Provider[WebhookSender] = providers.Singleton(LateWebhooks, settings)
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,
         uow=uow,
@@ -198,6 +201,7 @@ class Container(containers.DeclarativeContainer):
         mailer=mailer,
         metrics=metrics,
         exports=exports,
+        webhooks=webhooks,
         now=now,
     )
     subscribers: providers.Provider[Sequence[Subscriber]] = providers.Object(())

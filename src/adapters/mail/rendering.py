@@ -85,6 +85,7 @@ class MailTexts:
             "service": self._service,
             "username": one_line(mail.username),
             "link": mail.link,
+            "about": one_line(mail.about or ""),
             "lifetime": _lifetime(mail.template),
         }
         subject = one_line(parts.subject.render(values))

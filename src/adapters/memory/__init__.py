@@ -18,6 +18,7 @@ from .security import (
     PlainPasswordHasher,
 )
 from .storage import AlwaysHealthy, MemoryCallers, MemoryStorage, MemoryUnitOfWork
+from .webhooks import MemoryWebhooks
 
 __all__ = [
     "AlwaysHealthy",
@@ -35,6 +36,7 @@ __all__ = [
     "MemoryRefreshTokens",
     "MemoryStorage",
     "MemoryUnitOfWork",
+    "MemoryWebhooks",
     "PlainPasswordHasher",
     "memory_ports",
 ]
@@ -52,6 +54,7 @@ class MemoryPorts(Ports):
     metrics: MemoryMetrics
     backlog: MemoryBacklog
     exports: MemoryExportStore
+    webhooks: MemoryWebhooks
     now: ManualClock
 
 
@@ -79,5 +82,6 @@ def memory_ports(
         mailer=MemoryMailer(),
         metrics=MemoryMetrics(),
         exports=MemoryExportStore(),
+        webhooks=MemoryWebhooks(),
         now=now,
     )

@@ -25,6 +25,7 @@ from .repositories import (
     MemorySigningKeys,
     Tables,
 )
+from .webhooks import MemoryWebhookRepository
 
 
 class MemoryStorage:
@@ -114,6 +115,10 @@ class MemoryTransaction(Transaction):
     @property
     def exports(self) -> MemoryExports:
         return MemoryExports(self._tables)
+
+    @property
+    def webhooks(self) -> MemoryWebhookRepository:
+        return MemoryWebhookRepository(self._tables)
 
     async def commit(self) -> None:
         # A copy, or a repository that somebody kept would write into what is committed.

@@ -26,7 +26,7 @@ _POLL = timedelta(seconds=5)
 _ATTEMPTS = 25
 _LONGEST_DELAY = timedelta(minutes=10)
 # Of the heavy ones so many at once, in all workers together: connections are for who waits.
-_AT_ONCE = {JobName.BUILD_EXPORT: 4}
+_AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.DELIVER_WEBHOOK: 16}
 _PURGE_EACH_HOUR = "17 * * * *"
 
 log = structlog.get_logger(__name__)

@@ -19,6 +19,7 @@ from .jobs import PgQueuerJobs, refuse_renamed_queue
 from .keys import PostgresSigningKeys
 from .roles import PostgresRoles
 from .sessions import PostgresSessions
+from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
@@ -64,6 +65,10 @@ class PostgresTransaction(Transaction):
     @cached_property
     def exports(self) -> PostgresExports:
         return PostgresExports(self._connection)
+
+    @cached_property
+    def webhooks(self) -> PostgresWebhooks:
+        return PostgresWebhooks(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

@@ -22,6 +22,7 @@ class JobName(StrEnum):
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
     PUBLISH_EVENT = "events.publish.v1"
+    DELIVER_WEBHOOK = "webhooks.deliver.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,15 @@ class MailTemplate(StrEnum):
     EMAIL_CHANGE_UNDONE = "email_change_undone"
     ACCOUNT_DELETED = "account_deleted"
     EXPORT_READY = "export_ready"
+    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """One mail to one stored address. `id` makes the Message-ID, the same at every attempt."""
+    """One mail to one stored address. `id` makes the Message-ID, the same at every attempt.
+
+    `about` names what a mail tells of that is not about an account; then `username` is empty.
+    """
 
     id: UUID
     template: MailTemplate
@@ -63,6 +68,7 @@ class Mail:
     locale: str
     username: str
     link: str | None = field(repr=False)
+    about: str | None = None
 
 
 class Mailer(Protocol):

@@ -19,6 +19,7 @@ from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .delivery import Job
 from .exports import ExportRepository
+from .webhooks import WebhookRepository
 
 
 class AccountRepository(Protocol):
@@ -265,7 +266,9 @@ class SigningKeyRepository(Protocol):
 
 
 class AuditLog(Protocol):
-    async def append(self, entry: AuditEntry) -> None: ...
+    async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
+        """Insert, and tell in the same statement whether an endpoint wants this event."""
+        ...
 
     async def forget(self, account_id: AccountId) -> None:
         """Take ip and user agent from all entries by or about an account; the ids stay."""
@@ -334,6 +337,8 @@ class Transaction(Protocol):
     def roles(self) -> RoleRepository: ...
     @property
     def exports(self) -> ExportRepository: ...
+    @property
+    def webhooks(self) -> WebhookRepository: ...
 
     async def commit(self) -> None: ...
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, service
+from . import accounts, audit, clients, configuration, service, webhooks
 from .output import fail_as
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 service.add_to(app)
 accounts.add_to(app)
 clients.add_to(app)
+webhooks.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
 
