@@ -91,9 +91,9 @@ def events() -> str:
     return (
         "# Events\n\n"
         + _MADE
-        + "What subscribers and webhooks are told ([how](../events.md)). `data` holds `actor_id`, the account"
-        " or client that did it or null, and the fields below; fields may be added, and a change of"
-        " those that are there makes a new version.\n\n"
+        + "What subscribers and webhooks are told ([how](../events.md)). `data` holds"
+        " `actor_id`, the account or client that did it or null, and the fields below; fields may"
+        " be added, and a change of those that are there makes a new version.\n\n"
         + _table(("type", "what happened", "data"), rows)
     )
 

@@ -83,7 +83,7 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: accounts, tokens, sessions, answers, exports, deliveries, counts."""
+    """Delete what has run out: accounts, tokens, sessions, exports, deliveries, counts."""
 
     uow: UnitOfWork
     exports: ExportStore

@@ -51,8 +51,7 @@ class Target:
     @property
     def authority(self) -> str:
         """Name host and port as a Host header does."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = {"https": 443, "http": 80}[self.scheme]
+        host, usual = _bracketed(self.host), {"https": 443, "http": 80}[self.scheme]
         return host if self.port == usual else f"{host}:{self.port}"
 
 
@@ -99,10 +98,16 @@ def _split(url: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.port != 0 and "@" not in parts.netloc
+        port = parts.port
     except ValueError:
         return None
-    return parts if usable else None
+    host = _bracketed(parts.hostname or "")
+    # Compared as a whole: what the library overlooks could name another host to somebody else.
+    return parts if port != 0 and parts.netloc.lower() in (host, f"{host}:{port}") else None
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_host(host: str) -> bool:

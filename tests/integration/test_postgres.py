@@ -45,6 +45,7 @@ from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
+from tests.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccountRaces",
@@ -67,6 +68,7 @@ __all__ = [
     "TestSessions",
     "TestSigningKeys",
     "TestTransactions",
+    "TestWebhooks",
 ]
 
 TICK = timedelta(microseconds=1)

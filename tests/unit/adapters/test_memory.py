@@ -53,6 +53,7 @@ from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
+from tests.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccessTokens",
@@ -79,6 +80,7 @@ __all__ = [
     "TestSessions",
     "TestSigningKeys",
     "TestTransactions",
+    "TestWebhooks",
 ]
 
 

@@ -130,13 +130,13 @@ async def test_a_known_address_costs_the_same_and_is_not_told() -> None:
 async def test_no_address_no_name_and_no_secret_stands_in_an_event_or_its_job() -> None:
     told = Listener()
     service = await a_service(told)
-    await service.register(bio="Counts.")
+    await service.register("lovelace", bio="Counts.")
     queued = repr([job for job in service.storage.queued if job.name is JobName.PUBLISH_EVENT])
     await service.work()
     await service.verify()
-    signed_in = await service.log_in()
+    signed_in = await service.log_in("lovelace")
     await service.work()
-    for private in ("ada", "example.com", "Counts.", PASSWORD, signed_in.refresh_token):
+    for private in ("lovelace", "example.com", "Counts.", PASSWORD, signed_in.refresh_token):
         assert private not in repr(told.events)
         assert private not in queued
 
