@@ -125,6 +125,16 @@ async def updates(engine: AsyncEngine) -> tuple[int, int]:
         return all_of_them, hot
 
 
+async def test_asking_who_wants_an_event_is_no_statement_of_its_own(
+    uow: PostgresUnitOfWork, statements: list[str]
+) -> None:
+    for name in ("session.created.v1", None):
+        async with uow() as tx:
+            assert not await tx.audit.append(an_entry(), announces=name)
+            await tx.commit()
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "INSERT"]
+
+
 class TestRotation:
     async def test_it_is_one_statement(
         self, uow: PostgresUnitOfWork, statements: list[str]

@@ -45,7 +45,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def worker() -> None:
-    """Work the jobs: mail and purging."""
+    """Work the jobs: mail, events, exports and purging."""
     leave_on_sigterm()
     from ..database import available_database
     from ..logging import configure_logging
