@@ -77,7 +77,7 @@ class HttpWebhooks(WebhookSender):
             return None, Fault.TIMED_OUT
         except (socket.gaierror, UnicodeError):
             return None, Fault.UNRESOLVED
-        except (OSError, httpx2.HTTPError):
+        except (OSError, httpx2.HTTPError, httpx2.InvalidURL):
             return None, Fault.UNREACHABLE
 
     async def _addresses(self, target: Target) -> tuple[str, ...]:

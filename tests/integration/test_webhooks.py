@@ -358,5 +358,12 @@ async def test_the_next_address_is_tried_where_one_takes_no_connection(receiver:
         assert Webhook(secret).verify(body, headers) == {}
 
 
+async def test_odd_paths_arrive_or_are_faults_and_never_raise(receiver: Receiver) -> None:
+    sender, base = HttpWebhooks(LOCAL), receiver.url.partition("/hook")[0]
+    for path in ("/%", "/%zz", '/"<>`{}|^[]', "/../..//x", "/?a=[&b=%00", "/:80", "/@x", "?" * 99):
+        outcome = await sender.send(a_message(base + path))
+        assert outcome.status == 204 or outcome.fault is Fault.UNREACHABLE, path
+
+
 async def test_names_are_really_looked_up() -> None:
     await HttpWebhooks(LOCAL).check("http://localhost:1/")
