@@ -13,8 +13,8 @@ import structlog
 from standardwebhooks.webhooks import Webhook
 
 from ..application.ports.webhooks import Message, WebhookSender
-from ..domain.errors import FieldError, ValidationFailed
-from ..domain.networks import Destinations, Target
+from ..domain.errors import ValidationFailed
+from ..domain.networks import FORBIDDEN_ADDRESS, UNKNOWN_HOST, Destinations, Target
 from ..domain.webhooks import Fault, Outcome
 
 _SECONDS = 3.0
@@ -50,12 +50,10 @@ class HttpWebhooks(WebhookSender):
             async with asyncio.timeout(self._seconds):
                 await self._addresses(target)
         except _Forbidden:
-            message = "Its host has an address that webhooks may not go to."
-            raise ValidationFailed(FieldError("url", "forbidden_address", message)) from None
+            raise ValidationFailed(FORBIDDEN_ADDRESS) from None
         except (OSError, ValueError):
             # A time-out is one, too.
-            message = "Its host cannot be looked up."
-            raise ValidationFailed(FieldError("url", "unknown_host", message)) from None
+            raise ValidationFailed(UNKNOWN_HOST) from None
 
     async def send(self, message: Message) -> Outcome:
         started = time.perf_counter()

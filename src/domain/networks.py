@@ -19,6 +19,10 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_URL = 2000
+FORBIDDEN_ADDRESS = FieldError(
+    "url", "forbidden_address", "Its host has an address that webhooks may not go to."
+)
+UNKNOWN_HOST = FieldError("url", "unknown_host", "Its host cannot be looked up.")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _PRINTABLE = re.compile(r"[!-~]+")
 # Listed and not asked of `ipaddress`, whose answers differ between versions of Python. From the

@@ -34,6 +34,20 @@ asyncio.run(work(load(), subscribers=[tell]))
 """
 
 
+def work_until(count: int, told: Path) -> list[str]:
+    """Let a worker run until it told so many times, and return what."""
+    told.touch()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(told)], env={**os.environ, **IMPORTING}
+    )
+    try:
+        assert becomes_true(lambda: len(told.read_text().splitlines()) >= count, 30)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+    return told.read_text().splitlines()
+
+
 async def ignore(event: DomainEvent) -> None:
     raise AssertionError("Only workers tell.")
 
@@ -50,14 +64,6 @@ async def test_a_worker_tells_what_another_process_committed(
             password="a quiet sea of numbers",
             client=ClientContext(),
         )
-    told = tmp_path / "told"
-    told.touch()
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(told)], env={**os.environ, **IMPORTING}
-    )
-    try:
-        assert becomes_true(lambda: len(told.read_text().splitlines()) == 2, 30)
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) == 0
-    assert len(set(told.read_text().splitlines())) == 1
+    told = work_until(2, tmp_path / "told")
+    assert len(told) == 2
+    assert len(set(told)) == 1

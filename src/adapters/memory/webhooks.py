@@ -5,8 +5,8 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from ...application.ports.webhooks import Message, WebhookRepository, WebhookSender
-from ...domain.errors import FieldError, ValidationFailed
-from ...domain.networks import Destinations
+from ...domain.errors import ValidationFailed
+from ...domain.networks import FORBIDDEN_ADDRESS, Destinations
 from ...domain.webhooks import (
     Delivery,
     DeliveryId,
@@ -101,8 +101,7 @@ class MemoryWebhooks(WebhookSender):
 
     async def check(self, url: str) -> None:
         if not self._admits(url):
-            message = "Its host has an address that webhooks may not go to."
-            raise ValidationFailed(FieldError("url", "forbidden_address", message))
+            raise ValidationFailed(FORBIDDEN_ADDRESS)
 
     async def send(self, message: Message) -> Outcome:
         meanwhile, self.meanwhile = self.meanwhile, None
