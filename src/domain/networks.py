@@ -24,6 +24,8 @@ FORBIDDEN_ADDRESS = FieldError(
 )
 UNKNOWN_HOST = FieldError("url", "unknown_host", "Its host cannot be looked up.")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+# The shape alone: what is no address has none when it is looked up.
+_IPV6 = re.compile(r"[0-9a-f]*:[0-9a-f:.]+")
 _PRINTABLE = re.compile(r"[!-~]+")
 # Listed and not asked of `ipaddress`, whose answers differ between versions of Python. From the
 # registries of IANA (RFC 6890); the last one is a cloud's own service behind a public address.
@@ -115,12 +117,7 @@ def _bracketed(host: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    if ":" not in host:
-        return len(host) <= 253 and _HOST.fullmatch(host) is not None
-    try:
-        return "%" not in host and bool(IPv6Address(host))
-    except ValueError:
-        return False
+    return len(host) <= 253 and (_HOST.fullmatch(host) or _IPV6.fullmatch(host)) is not None
 
 
 def _meant(address: Address) -> Address:

@@ -44,6 +44,7 @@ MISSHAPEN = (
     *(
         "https://[fe80::1%25eth0]/",
         "https://[v1.a]/",
+        "https://[g::1]/",
         "https://[::1]x/",
         "https://x[::1]/",
         "https://a.example:/",
