@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic.fields import FieldInfo
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.prometheus import CATALOGUE
+from gatepost.domain.events import CATALOGUE as EVENTS
 from gatepost.entrypoints.cli import app as command_line
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
@@ -82,6 +84,27 @@ def _text(node: ast.expr) -> str:
     """Read a text off the source, with N for what is filled in."""
     parts = node.values if isinstance(node, ast.JoinedStr) else [node]
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "N" for part in parts)
+
+
+def events() -> str:
+    rows = ((f"`{name}`", _about(kind), _data(kind)) for name, kind in EVENTS.items())
+    return (
+        "# Events\n\n"
+        + _MADE
+        + "What subscribers and webhooks are told ([how](../events.md)). `data` holds"
+        " `actor_id`, the account or client that did it or null, and the fields below; fields may"
+        " be added, and a change of those that are there makes a new version.\n\n"
+        + _table(("type", "what happened", "data"), rows)
+    )
+
+
+def _about(kind: type[Any]) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _data(kind: type[Any]) -> str:
+    own = [field for field in fields(kind) if field.name not in ("id", "occurred_at", "actor_id")]
+    return ", ".join(f"`{field.name}`" for field in own)
 
 
 def settings() -> str:
@@ -180,6 +203,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
     "errors.md": errors,
+    "events.md": events,
     "metrics.md": metrics,
     "openapi.json": openapi,
     "security-cases.md": security_cases,

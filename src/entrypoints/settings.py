@@ -41,6 +41,7 @@ from .setting_groups import (
     ServiceSettings,
     SessionSettings,
     TokenSettings,
+    WebhookSettings,
 )
 from .setting_sources import PREFIX, SECRET_NAMES, collect
 from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl, mail_target
@@ -121,6 +122,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = SecretsSettings()
     mail: MailSettings = MailSettings()
     exports: ExportSettings = ExportSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     password: PasswordSettings = PasswordSettings()
     tokens: TokenSettings = TokenSettings()
     oauth: OAuthSettings = OAuthSettings()

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Sequence
 
 import structlog
 
 from ..adapters.postgres.consumer import consume
+from ..application.events import Subscriber
 from ..application.gatepost import Gatepost
 from ..application.ports.delivery import Job
 from ..domain.errors import Unavailable
@@ -17,7 +19,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> None:
     """Work jobs until SIGTERM or SIGINT; the running ones are finished first.
 
     A lost database is waited for, also at the start: jobs stay where they are, and nobody has to
@@ -30,7 +32,7 @@ async def work(settings: Settings) -> None:
     pause = _SHORTEST_PAUSE
     while not stop.is_set():
         try:
-            async with open_gatepost(settings) as gatepost:
+            async with open_gatepost(settings, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
                 pause = _SHORTEST_PAUSE
                 await _consume(gatepost, settings, stop)

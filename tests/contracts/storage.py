@@ -58,6 +58,7 @@ from tests.contracts.session_storage import (
 )
 from tests.contracts.trail_storage import AuditTrailContract, IdempotencyContract
 from tests.contracts.transfer_storage import TransferContract
+from tests.contracts.webhooks import WebhookContract
 
 __all__ = [
     "AccountRacesContract",
@@ -81,6 +82,7 @@ __all__ = [
     "SigningKeyContract",
     "TransactionContract",
     "TransferContract",
+    "WebhookContract",
 ]
 
 QueuedJobs = Callable[[], Awaitable[list[Job]]]

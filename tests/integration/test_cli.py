@@ -302,3 +302,20 @@ def test_nothing_is_done_to_jobs_without_saying_which(cli: Cli) -> None:
         ("list", "--state", "lost"),
     ):
         assert cli("jobs", *wrong).returncode == 2, wrong
+
+
+def test_a_webhook_endpoint_is_made_listed_and_refused_inside(cli: Cli) -> None:
+    made = cli.json(
+        "webhooks", "create", "--url", "https://1.1.1.1/in", "--contact", "a@b.example"
+    )
+    assert str(made["secret"]).startswith("whsec_")
+    shown = cli.json("webhooks", "show", str(made["id"]))
+    assert (shown["status"], shown["events"], shown["contact"]) == ("enabled", [], "a@b.example")
+    listed = cli("webhooks", "list")
+    assert f"{made['id']}  https://1.1.1.1/in" in listed.stdout
+    assert str(made["secret"]) not in listed.stdout
+    refused = cli("webhooks", "create", "--url", "https://169.254.169.254/", "--event", "no")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "forbidden_address" in refused.stderr
+    assert "unknown_event" in refused.stderr
+    assert cli("webhooks", "deliveries", str(made["id"])).stdout == ""

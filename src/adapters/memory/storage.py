@@ -27,6 +27,7 @@ from .repositories import (
     Tables,
 )
 from .transfer import MemoryTransfer
+from .webhooks import MemoryWebhookRepository
 
 
 def _utc_now() -> datetime:
@@ -125,6 +126,10 @@ class MemoryTransaction(Transaction):
     @property
     def transfer(self) -> MemoryTransfer:
         return MemoryTransfer(self._tables)
+
+    @property
+    def webhooks(self) -> MemoryWebhookRepository:
+        return MemoryWebhookRepository(self._tables)
 
     async def commit(self) -> None:
         # A copy, or a repository that somebody kept would write into what is committed.

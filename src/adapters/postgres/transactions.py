@@ -21,6 +21,7 @@ from .keys import PostgresSigningKeys
 from .roles import PostgresRoles
 from .sessions import PostgresSessions
 from .transfer import PostgresTransfer
+from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
@@ -70,6 +71,10 @@ class PostgresTransaction(Transaction):
     @cached_property
     def transfer(self) -> PostgresTransfer:
         return PostgresTransfer(self._connection)
+
+    @cached_property
+    def webhooks(self) -> PostgresWebhooks:
+        return PostgresWebhooks(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

@@ -74,6 +74,7 @@ class SealPurpose(StrEnum):
     DEVICE = "device"
     IDEMPOTENCY = "idempotency"
     EXPORT = "export"
+    WEBHOOK = "webhook"
 
 
 class Cipher(Protocol):

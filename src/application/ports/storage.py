@@ -21,6 +21,7 @@ from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, Sess
 from .delivery import Job
 from .exports import ExportRepository
 from .transfer import AccountTransfer
+from .webhooks import WebhookRepository
 
 
 class AccountRepository(Protocol):
@@ -275,7 +276,9 @@ class SigningKeyRepository(Protocol):
 
 
 class AuditLog(Protocol):
-    async def append(self, entry: AuditEntry) -> None: ...
+    async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
+        """Insert, and tell in the same statement whether an endpoint wants this event."""
+        ...
 
     async def append_all(self, entries: Sequence[AuditEntry]) -> None: ...
 
@@ -371,6 +374,8 @@ class Transaction(Protocol):
     def exports(self) -> ExportRepository: ...
     @property
     def transfer(self) -> AccountTransfer: ...
+    @property
+    def webhooks(self) -> WebhookRepository: ...
 
     async def commit(self) -> None:
         """Make it last; while it is under way deadlines wait a moment for its outcome."""

@@ -15,6 +15,7 @@ from . import (
     keys,
     service,
     transfer,
+    webhooks,
 )
 from .output import fail_as
 
@@ -31,6 +32,7 @@ transfer.add_to(accounts.users)
 clients.add_to(app)
 keys.add_to(app)
 jobs.add_to(app)
+webhooks.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
 hashing.add_to(app)

@@ -54,6 +54,7 @@ from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
 from tests.contracts.storage import TransferContract as TestTransfer
+from tests.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccessTokens",
@@ -81,6 +82,7 @@ __all__ = [
     "TestSigningKeys",
     "TestTransactions",
     "TestTransfer",
+    "TestWebhooks",
 ]
 
 
