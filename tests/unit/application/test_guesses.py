@@ -317,7 +317,7 @@ async def test_counts_that_say_nothing_are_purged() -> None:
     assert await service.ports.limiter.sweep(9) == 0
 
 
-async def test_metrics_hear_refusals_and_the_log_hears_all() -> None:
+async def test_metrics_and_log_hear_of_refusals_and_of_lost_stores() -> None:
     heard: list[str] = []
 
     class Events(SilentEvents):
@@ -336,4 +336,8 @@ async def test_metrics_hear_refusals_and_the_log_hears_all() -> None:
     both.uncounted(Rule.USER, refused=False)
     both.store_lost()
     assert heard == ["login refused", "user uncounted", "lost"]
-    assert metrics.counts == {("limited", "login"): 1}
+    assert metrics.counts == {
+        ("limited", "login"): 1,
+        ("uncounted", "user", "let_pass"): 1,
+        ("store_lost",): 1,
+    }
