@@ -102,6 +102,18 @@ async def test_a_guess_that_nobody_judged_is_given_back(error: type[Exception]) 
     await expect_limited(service)
 
 
+async def test_re_11_a_flood_is_refused_before_it_costs_anything() -> None:
+    service = await opened(login="1/1m", register="2/1h")
+    await service.has()
+    service.hasher.is_flooded = True
+    for refused in (service.log_in, service.register):
+        with pytest.raises(Overloaded):
+            await refused()
+    service.hasher.is_flooded = False
+    await guess(service)
+    await expect_limited(service)
+
+
 async def test_a_cancelled_guess_stays_counted() -> None:
     service = await opened(login="1/1m")
     await service.has()
