@@ -8,7 +8,7 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
+.PHONY: help setup run migrate reference test test-unit test-integration test-timing test-faults fuzz test-client
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -50,6 +50,9 @@ test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL,
 
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
+
+test-faults: .venv/.dev  ## Break database, network, processes under load; half an hour (ARGS="-k freeze")
+	@exec .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
