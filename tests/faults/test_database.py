@@ -49,37 +49,6 @@ class Watch:
             await asyncio.sleep(0.1)
 
 
-async def suffered(
-    service: Service,
-    database: Database,
-    missing: Missing,
-    table: Table,
-    name: str,
-    fault: Fault,
-    *,
-    told: bool = True,
-) -> Tally:
-    """Let a crowd work through a fault; everything that always holds is checked here."""
-    crowd, watch = Crowd(service.port, f"f{next(numbers)}"), Watch(service.port)
-    async with watch.looking(), crowd.working() as tally:
-        await asyncio.sleep(1)
-        await fault()
-        returned = time.monotonic()
-        await asyncio.sleep(RECOVERED_WITHIN + 1.5)
-    recovery = tally.recovery(returned)
-    lost = await missing(crowd.promised) + await crowd.sessions_lost()
-    table.add(name, tally, lost=lost, recovery=recovery)
-    assert not tally.wrong
-    assert lost == 0
-    assert watch.live == {200}
-    assert not told or 503 in watch.ready
-    assert recovery <= RECOVERED_WITHIN
-    assert tally.slowest <= ANSWERED_WITHIN
-    await nothing_is_in_doubt(database)
-    assert '"event": "unhandled"' not in service.log()
-    return tally
-
-
 async def nothing_is_in_doubt(database: Database) -> None:
     """No connection stays in a transaction that nobody will end, and none is left over."""
 
@@ -91,19 +60,52 @@ async def nothing_is_in_doubt(database: Database) -> None:
     assert len(await database.connections()) <= MOST_CONNECTIONS
 
 
-async def test_re_03_a_restart(
-    serving: Start, database: Database, missing: Missing, table: Table
-) -> None:
+class Suffer:
+    """Lets a crowd work through a fault, and checks what holds in every one."""
+
+    def __init__(self, database: Database, missing: Missing, table: Table) -> None:
+        self._database, self._missing, self._table = database, missing, table
+
+    async def __call__(
+        self, service: Service, name: str, fault: Fault, *, told: bool = True
+    ) -> Tally:
+        """`told`: it lasts long enough for `/readyz` to say so."""
+        crowd, watch = Crowd(service.port, f"f{next(numbers)}"), Watch(service.port)
+        async with watch.looking(), crowd.working() as tally:
+            await asyncio.sleep(1)
+            await fault()
+            returned = time.monotonic()
+            await asyncio.sleep(RECOVERED_WITHIN + 1.5)
+        recovery = tally.recovery(returned)
+        lost = await self._missing(crowd.promised) + await crowd.sessions_lost()
+        self._table.add(name, tally, lost=lost, recovery=recovery)
+        assert not tally.wrong
+        assert lost == 0
+        assert watch.live == {200}
+        assert not told or 503 in watch.ready
+        assert recovery <= RECOVERED_WITHIN
+        assert tally.slowest <= ANSWERED_WITHIN
+        await nothing_is_in_doubt(self._database)
+        assert '"event": "unhandled"' not in service.log()
+        return tally
+
+
+@pytest.fixture
+def suffer(database: Database, missing: Missing, table: Table) -> Suffer:
+    return Suffer(database, missing, table)
+
+
+async def test_re_03_a_restart(serving: Start, database: Database, suffer: Suffer) -> None:
     async def restart() -> None:
         await database.stop()
         await database.start()
 
     async with serving() as service:
-        await suffered(service, database, missing, table, "restart", restart, told=False)
+        await suffer(service, "restart", restart, told=False)
 
 
 async def test_re_03_ten_seconds_without_a_database(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def stopped() -> None:
         await database.stop()
@@ -111,23 +113,23 @@ async def test_re_03_ten_seconds_without_a_database(
         await database.start()
 
     async with serving() as service:
-        tally = await suffered(service, database, missing, table, "stopped 10 s", stopped)
+        tally = await suffer(service, "stopped 10 s", stopped)
         assert tally.refused > 0
 
 
 async def test_re_03_a_kill_of_the_server(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def killed() -> None:
         await database.kill()
         await database.start()
 
     async with serving() as service:
-        await suffered(service, database, missing, table, "kill -9", killed, told=False)
+        await suffer(service, "kill -9", killed, told=False)
 
 
 async def test_re_03_a_kill_of_one_backend(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def killed() -> None:
         (pid, _), *_ = await database.connections()
@@ -135,14 +137,10 @@ async def test_re_03_a_kill_of_one_backend(
         await until(database.answers, 20)
 
     async with serving() as service:
-        await suffered(
-            service, database, missing, table, "kill -9 of a backend", killed, told=False
-        )
+        await suffer(service, "kill -9 of a backend", killed, told=False)
 
 
-async def test_re_03_a_freeze(
-    serving: Start, database: Database, missing: Missing, table: Table
-) -> None:
+async def test_re_03_a_freeze(serving: Start, database: Database, suffer: Suffer) -> None:
     async def frozen() -> None:
         database.freeze()
         try:
@@ -151,12 +149,12 @@ async def test_re_03_a_freeze(
             database.thaw()
 
     async with serving() as service:
-        tally = await suffered(service, database, missing, table, "frozen 8 s", frozen)
+        tally = await suffer(service, "frozen 8 s", frozen)
         assert tally.refused > 0
 
 
 async def test_re_03_a_network_that_swallows_everything(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def silent() -> None:
         database.proxy.freeze()
@@ -166,11 +164,11 @@ async def test_re_03_a_network_that_swallows_everything(
         database.proxy.thaw()
 
     async with serving() as service:
-        await suffered(service, database, missing, table, "network silent 8 s", silent)
+        await suffer(service, "network silent 8 s", silent)
 
 
 async def test_re_03_a_network_that_refuses(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def refused() -> None:
         await database.proxy.refuse()
@@ -178,11 +176,11 @@ async def test_re_03_a_network_that_refuses(
         await database.proxy.accept()
 
     async with serving() as service:
-        await suffered(service, database, missing, table, "network refuses 5 s", refused)
+        await suffer(service, "network refuses 5 s", refused)
 
 
 async def test_re_03_every_connection_is_cut_again_and_again(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def cut() -> None:
         for _ in range(20):
@@ -190,14 +188,12 @@ async def test_re_03_every_connection_is_cut_again_and_again(
             await asyncio.sleep(0.2)
 
     async with serving() as service:
-        await suffered(
-            service, database, missing, table, "all connections cut x 20", cut, told=False
-        )
+        await suffer(service, "all connections cut x 20", cut, told=False)
 
 
 @pytest.mark.parametrize("passed_on", [False, True], ids=["before", "after"])
 async def test_re_03_a_cut_in_the_middle_of_a_transaction(
-    serving: Start, database: Database, missing: Missing, table: Table, passed_on: bool
+    serving: Start, database: Database, suffer: Suffer, passed_on: bool
 ) -> None:
     """Cut at COMMIT: before it arrives nothing happened, after it nobody was told."""
 
@@ -208,9 +204,7 @@ async def test_re_03_a_cut_in_the_middle_of_a_transaction(
 
     where = "after" if passed_on else "before"
     async with serving() as service:
-        tally = await suffered(
-            service, database, missing, table, f"cut {where} COMMIT x 20", cut, told=False
-        )
+        tally = await suffer(service, f"cut {where} COMMIT x 20", cut, told=False)
         assert tally.refused > 0
 
 
@@ -264,7 +258,7 @@ async def test_re_05_a_slow_network_breaks_nothing(
 
 
 async def test_re_23_others_take_every_connection(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def taken() -> None:
         # Those of the service go, and before it comes back all are taken.
@@ -284,14 +278,12 @@ async def test_re_23_others_take_every_connection(
                 await other.close()
 
     async with serving() as service:
-        tally = await suffered(
-            service, database, missing, table, "max_connections reached 4 s", taken, told=False
-        )
+        tally = await suffer(service, "max_connections reached 4 s", taken, told=False)
         assert tally.refused > 0
 
 
 async def test_re_16_a_table_that_is_locked_uses_up_the_pool(
-    serving: Start, database: Database, missing: Missing, table: Table
+    serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def locked() -> None:
         holder = await database.admin()
@@ -303,7 +295,5 @@ async def test_re_16_a_table_that_is_locked_uses_up_the_pool(
             await holder.close()
 
     async with serving() as service:
-        tally = await suffered(
-            service, database, missing, table, "accounts locked 6 s", locked, told=False
-        )
+        tally = await suffer(service, "accounts locked 6 s", locked, told=False)
         assert tally.refused > 0
