@@ -13,6 +13,8 @@ import asyncpg
 
 from tests.faults.proxy import Proxy, Streams
 
+# The pools of a server and of a worker, and the worker's own connection.
+MOST_CONNECTIONS = 2 * (8 + 4 + 4 + 1 + 1) + 1
 # A process of its own: a server dies with whoever started it, and starting blocks.
 HOST = """
 import pathlib, signal, sys

@@ -10,15 +10,13 @@ import asyncpg
 import pytest
 
 from tests.faults.conftest import Missing, Start, Table
-from tests.faults.database import Database
+from tests.faults.database import MOST_CONNECTIONS, Database
 from tests.faults.load import Crowd, Tally, Wire, until
 from tests.service import Service
 
 RECOVERED_WITHIN = 2.0
 # Waiting for a free connection, then for a new one, or for a statement; and some for the machine.
 ANSWERED_WITHIN = 5.5
-# The pools of a server and of a worker, and the worker's own connection.
-MOST_CONNECTIONS = 2 * (8 + 4 + 4 + 1 + 1) + 1
 
 numbers = count(1)
 Fault = Callable[[], Awaitable[None]]
