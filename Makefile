@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-image test-client fuzz
+.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -54,6 +54,9 @@ test-timing: .venv/.dev  ## Compare the times of answers about known and unknown
 
 test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers that are killed; ten minutes
 	@exec .venv/bin/python -m pytest -s tests/mail $(ARGS)
+
+test-faults: .venv/.dev  ## Break database, network, processes under load; half an hour (ARGS="-k freeze")
+	@exec .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)

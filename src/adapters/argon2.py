@@ -71,6 +71,10 @@ class Argon2PasswordHasher(PasswordHasher):
         self._decoy = self._argon2.hash(secrets.token_bytes(32))
         self._usual = self._clock() - started
 
+    def demand_room(self) -> None:
+        if self._admitted >= self._limit:
+            self._refuse()
+
     async def hash(self, password: str) -> str:
         return await self._run("hash", lambda: self._argon2.hash(_encode(password)))
 

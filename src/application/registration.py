@@ -130,6 +130,7 @@ class Register:
         client: ClientContext,
         once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
+        self.hasher.demand_room()
         await self.limits.spend(Rule.REGISTER, address_key(client.ip))
         if not self.policy.registration_open:
             raise RegistrationClosed

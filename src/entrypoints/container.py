@@ -153,7 +153,7 @@ class Container(containers.DeclarativeContainer):
     limiter_keys: providers.Provider[KeyHasher] = providers.Singleton(LimiterKeyHasher, keys)
     limit_events: providers.Provider[LimitEvents] = providers.Singleton(LoggedLimitEvents)
     limiter: providers.Provider[RateLimiter] = providers.Singleton(
-        choose_limiter, postgres_limiter, redis_limiter, limit_events
+        choose_limiter, postgres_limiter, redis_limiter, limit_events, metrics
     )
     limiter_check: providers.Provider[HealthCheck] = providers.Singleton(
         _limiter_check, redis_limiter, postgres_limiter

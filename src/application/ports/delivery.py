@@ -201,6 +201,14 @@ class Metrics(Protocol):
         """A rate limit refused a hit."""
         ...
 
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        """A hit could not be counted, and was refused or let pass."""
+        ...
+
+    def store_lost(self) -> None:
+        """The store of rate limits did not answer, and another one counted."""
+        ...
+
     def hashed(self, operation: str, seconds: float) -> None:
         """A password was hashed; without the time that it waited."""
         ...

@@ -40,6 +40,10 @@ class AdoptedHash:
 class PasswordHasher(Protocol):
     """A slow hash behind a bounded queue; a full one raises Overloaded at once."""
 
+    def demand_room(self) -> None:
+        """Raise Overloaded if the queue is full now; asked before work that would be in vain."""
+        return None
+
     async def hash(self, password: str) -> str: ...
 
     async def verify(self, password: str, encoded: str | None) -> bool:

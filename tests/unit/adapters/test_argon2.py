@@ -103,9 +103,12 @@ async def test_a_full_queue_refuses_at_once(narrow: Argon2PasswordHasher) -> Non
     ):
         with pytest.raises(Overloaded):
             await refused
+    with pytest.raises(Overloaded):
+        narrow.demand_room()
     password.gate.set()
     await asyncio.gather(*callers)
     assert (narrow.running, narrow.waiting) == (0, 0)
+    narrow.demand_room()
     assert await narrow.hash(PASSWORD)
 
 
