@@ -8,7 +8,8 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference test test-unit test-integration test-timing fuzz test-client
+.PHONY: help setup run migrate reference image up down
+.PHONY: test test-unit test-integration test-timing test-mail test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -51,11 +52,17 @@ test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL,
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
 
+test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers that are killed; ten minutes
+	@exec .venv/bin/python -m pytest -s tests/mail $(ARGS)
+
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
 
 test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
+
+test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
+	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
 check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
 	@echo "All checks passed."
@@ -83,6 +90,34 @@ check-imports: .venv/.dev
 		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
 		exit 1; }
 
+# --- Containers --------------------------------------------------------------
+
+SECRETS = .gatepost/compose
+RANDOM = head -c 32 /dev/urandom
+
+image:  ## Build the image gatepost:latest
+	@docker build -t gatepost:latest \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+up: image $(SECRETS)  ## Start everything that production has, behind https://127.0.0.1:8443
+	@docker compose up --detach --wait proxy worker prometheus
+	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed)."
+
+down:  ## End what `make up` started, and remove its data
+	@mkdir -p $(SECRETS)
+	@docker compose down --volumes --remove-orphans
+	@rm -rf $(SECRETS)
+
+# Readable for the user of the containers, in a folder that is closed to others.
+$(SECRETS):
+	@umask 022; mkdir -p .gatepost && mkdir -m 0700 $@.new && cd $@.new && \
+		password=$$($(RANDOM) | od -An -tx1 | tr -d ' \n') && \
+		printf %s "$$password" > database-password && \
+		printf %s "postgresql://gatepost:$$password@postgres/gatepost" > database-url && \
+		$(RANDOM) | base64 | tr -d '\n' > master-keys && cd - > /dev/null && mv $@.new $@
+
 # --- Dependencies ------------------------------------------------------------
 
 # requirements.lock      what the service needs
@@ -91,10 +126,10 @@ check-imports: .venv/.dev
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service --extra redis $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) --extra service --extra redis --extra smtp $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra redis --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) --extra service --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 

@@ -99,6 +99,11 @@ OLDEST = Described(
 FAILED = Described(
     "gatepost_outbox_failed", "gauge", "Jobs given up after the last try, kept to be looked at."
 )
+UNDELIVERABLE = Described(
+    "gatepost_mails_undeliverable",
+    "gauge",
+    "Mails of the last day whose address the mail server refused for good.",
+)
 BUILD = Described("gatepost_build_info", "gauge", "Always 1.", ("version",))
 CATALOGUE = (
     REQUESTS,
@@ -115,6 +120,7 @@ CATALOGUE = (
     PENDING,
     OLDEST,
     FAILED,
+    UNDELIVERABLE,
     BUILD,
 )
 
@@ -255,6 +261,7 @@ class _Told(Collector):
             yield _level(PENDING, self._backlog.pending)
             yield _level(OLDEST, self._backlog.oldest_seconds)
             yield _level(FAILED, self._backlog.failed)
+            yield _level(UNDELIVERABLE, self._backlog.undeliverable)
 
 
 def _level(metric: Described, value: float) -> Metric:

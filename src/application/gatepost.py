@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
+from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.keys import KeyPolicy
 from ..domain.limits import LimitPolicy
@@ -51,7 +52,7 @@ from .exports import (
 from .guesses import Guesses
 from .idempotency import Idempotency
 from .initial_passwords import DemandChange
-from .jobs import Jobs, JobsCheck, PurgeExpired, RequestByEmail
+from .jobs import DeadLetters, Jobs, JobsCheck, ListJobs, PurgeExpired, RequestByEmail
 from .keys import Keys, KeySmith, ListKeys, LoadKeys, RevokeKey, RotateKeys
 from .limits import CountedEvents, Limits
 from .mail import MailPolicy, Postbox, SendMail
@@ -102,6 +103,7 @@ class Policies:
     mail: MailPolicy = field(default_factory=lambda: MailPolicy(frontend_url=_LOCAL))
     limits: LimitPolicy = field(default_factory=LimitPolicy)
     keys: KeyPolicy = field(default_factory=KeyPolicy)
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
     limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
     guesses = Guesses(limits, Devices(p.cipher, p.secrets, p.now))
     reauthenticate = Reauthenticate(guesses, p.hasher, auditor)
-    purge = PurgeExpired(p.uow, p.exports, p.limiter, p.now)
+    purge = PurgeExpired(p.uow, p.exports, p.limiter, policies.audit, p.now)
     keys = _keys(p, policies, auditor)
     return Gatepost(
         accounts=_accounts(p, policies, auditor, postbox, guesses, reauthenticate),
@@ -332,7 +334,7 @@ def _jobs(
     purge: PurgeExpired,
     rotate: RotateKeys,
 ) -> Jobs:
-    send_mail = SendMail(p.mailer, p.cipher, policies.mail, p.now)
+    send_mail = SendMail(p.mailer, p.cipher, policies.mail, auditor, p.now)
     return Jobs(
         {
             JobName.SEND_MAIL: send_mail,
@@ -344,5 +346,7 @@ def _jobs(
             JobName.ROTATE_KEYS: rotate,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
-        }
+        },
+        list=ListJobs(p.uow),
+        dead=DeadLetters(p.uow, auditor, p.now),
     )

@@ -1,15 +1,18 @@
-"""What workers do: one handler a job name, each safe to repeat."""
+"""What workers do: one handler a job name, each safe to repeat; and what became of the jobs."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from ..domain.addresses import EmailAddress
-from ..domain.audit import ClientContext
-from ..domain.errors import Unavailable
+from ..domain.audit import AuditPolicy, AuditType, ClientContext
+from ..domain.errors import NotFound, Unavailable
+from ..domain.jobs import JobFilter, JobRecord
 from ..domain.limits import Rule, address_key
+from .audit import Auditor
 from .limits import Limits
 from .ports.delivery import BacklogReader, Job, JobName
 from .ports.exports import ExportStore
@@ -27,6 +30,8 @@ _LONGEST_WAIT_SECONDS = 300
 _ENDED_SESSIONS_KEPT = timedelta(days=7)
 # So that who looks for one is told what became of it.
 _CLOSED_EXPORTS_KEPT = timedelta(days=7)
+# What the queue writes down of jobs is for who looks into a failure.
+_JOB_TRACES_KEPT = timedelta(days=7)
 
 
 def sealed_job(cipher: Cipher, job_id: UUID, name: JobName, values: dict[str, str | None]) -> Job:
@@ -82,11 +87,14 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: registrations, tokens, sessions, answers, exports, counts."""
+    """Delete what has run out: registrations, tokens, sessions, answers, exports, audit entries,
+    counts, and what the queue wrote down of jobs.
+    """
 
     uow: UnitOfWork
     exports: ExportStore
     limiter: RateLimiter
+    audit: AuditPolicy
     now: Clock
 
     async def __call__(self, job: Job | None = None) -> None:
@@ -111,6 +119,8 @@ class PurgeExpired:
             await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
             await tx.idempotency.remove_expired(now, _BATCH),
             await tx.exports.remove_closed(now - _CLOSED_EXPORTS_KEPT, _BATCH),
+            await tx.audit.remove_before(now - self.audit.retention, _BATCH),
+            await tx.jobs.forget_done(older=_JOB_TRACES_KEPT, limit=_BATCH),
         )
 
     async def _close_exports(self) -> int:
@@ -137,11 +147,75 @@ class JobsCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ListJobs:
+    """List jobs that wait, run or were given up, oldest first; nothing of what they are about."""
+
+    uow: UnitOfWork
+
+    async def __call__(self, *, filter_: JobFilter, limit: int) -> Sequence[JobRecord]:
+        async with self.uow() as tx:
+            return await tx.jobs.list_oldest(filter_, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Does something to jobs that were given up, in small batches, and notes it once.
+
+    For whoever runs commands on the machine: no scope lets a caller in.
+    """
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def retry(self, *, filter_: JobFilter, client: ClientContext) -> int:
+        """Let them be tried again, as if for the first time; returns how many.
+
+        Raises NotFound when none of the ids of the filter is a job that was given up.
+        """
+
+        async def step(tx: Transaction) -> int:
+            return await tx.jobs.revive(filter_, limit=_BATCH)
+
+        count = await self._each_batch(step, AuditType.JOBS_RETRIED, client)
+        if filter_.ids is not None and count == 0:
+            raise NotFound
+        return count
+
+    async def purge(self, *, filter_: JobFilter, older: timedelta, client: ClientContext) -> int:
+        """Delete those that were given up longer ago; returns how many."""
+
+        async def step(tx: Transaction) -> int:
+            return await tx.jobs.remove_dead(filter_, older=older, limit=_BATCH)
+
+        return await self._each_batch(step, AuditType.JOBS_PURGED, client)
+
+    async def _each_batch(
+        self,
+        step: Callable[[Transaction], Awaitable[int]],
+        type_: AuditType,
+        client: ClientContext,
+    ) -> int:
+        total, count = 0, _BATCH
+        while count >= _BATCH:
+            async with self.uow() as tx:
+                count = await step(tx)
+                if count and not total:
+                    await self.auditor.note(tx, type_, self.now(), client)
+                await tx.commit()
+            total += count
+        return total
+
+
+@dataclass(frozen=True, slots=True)
 class Jobs:
-    """The handlers; a worker gives each queued job to `run`."""
+    """The handlers; a worker gives each queued job to `run`. And what operators do about jobs."""
 
     handlers: Mapping[JobName, Handler]
+    list: ListJobs
+    dead: DeadLetters
 
     async def run(self, job: Job) -> None:
-        """Do one job; whatever it raises means: again later."""
-        await self.handlers[job.name](job)
+        """Do one job, within its deadline; whatever it raises means: again later."""
+        async with asyncio.timeout(job.name.deadline.total_seconds()):
+            await self.handlers[job.name](job)

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 from ..domain.accounts import Account
 from ..domain.addresses import EmailAddress
+from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose
+from .audit import Auditor
 from .jobs import sealed_job, unseal
-from .ports.delivery import Job, JobName, Mail, Mailer, MailTemplate
+from .ports.delivery import Job, JobName, Mail, Mailer, MailTemplate, Undeliverable
 from .ports.security import Cipher, Clock, Secrets
 from .ports.storage import Transaction
 
@@ -121,25 +123,39 @@ def _token_of_change(
 
 @dataclass(frozen=True, slots=True)
 class SendMail:
-    """Deliver one queued mail; one whose token has expired is dropped."""
+    """Deliver one queued mail; one whose token has expired is dropped.
+
+    One whose address is refused for good is done, too, and noted: nothing would come of it, and
+    an address that was mistyped is no failure to be looked after.
+    """
 
     mailer: Mailer
     cipher: Cipher
     policy: MailPolicy
+    auditor: Auditor
     now: Clock
 
     async def __call__(self, job: Job) -> None:
         values = unseal(self.cipher, job)
-        template = MailTemplate(values["template"] or "")
         if self.now() >= datetime.fromisoformat(values["expires_at"] or ""):
             return
-        await self.mailer.send(
-            Mail(
-                id=job.id,
-                template=template,
-                to=values["to"] or "",
-                locale=values["locale"] or "",
-                username=values["username"] or "",
-                link=self.policy.link(template, values["token"]),
+        try:
+            await self.mailer.send(self._mail(job, values))
+        except Undeliverable:
+            await self.auditor.refused(
+                AuditType.MAIL_UNDELIVERABLE,
+                ClientContext(),
+                subject=job.account_id,
+                failure="address_refused",
             )
+
+    def _mail(self, job: Job, values: dict[str, str | None]) -> Mail:
+        template = MailTemplate(values["template"] or "")
+        return Mail(
+            id=job.id,
+            template=template,
+            to=values["to"] or "",
+            locale=values["locale"] or "",
+            username=values["username"] or "",
+            link=self.policy.link(template, values["token"]),
         )

@@ -1,7 +1,7 @@
 """The audit trail: who did what to whom, when and from where."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -54,11 +54,21 @@ class AuditType(StrEnum):
     KEY_RESEALED = "key.resealed"
     KEY_REMOVED = "key.removed"
     KEY_REVOKED = "key.revoked"
+    MAIL_UNDELIVERABLE = "mail.undeliverable"
+    JOBS_RETRIED = "jobs.retried"
+    JOBS_PURGED = "jobs.purged"
 
 
 class AuditResult(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPolicy:
+    """How long entries are kept."""
+
+    retention: timedelta = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

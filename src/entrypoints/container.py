@@ -15,9 +15,6 @@ from ..adapters.argon2 import Argon2PasswordHasher
 from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
 from ..adapters.export_files import ExportFiles
 from ..adapters.jose import JwtAccessTokens
-from ..adapters.mail.delivery import ConsoleMailer, FileMailer
-from ..adapters.mail.message import MessageBuilder
-from ..adapters.mail.rendering import MailTexts
 from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
 from ..adapters.postgres.engine import create_engine
@@ -42,11 +39,13 @@ from ..application.ports.security import (
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..domain.accounts import AccountPolicy
+from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
 from ..domain.errors import GatepostError
 from ..domain.keys import KeyPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
+from .mailing import mailer_of
 from .master_keys import master_keys
 from .rate_limits import (
     LimiterHealth,
@@ -55,7 +54,6 @@ from .rate_limits import (
     limit_policy,
     redis_limiter,
 )
-from .setting_types import mail_folder
 from .settings import Registration, Settings
 
 log = structlog.get_logger(__name__)
@@ -81,6 +79,7 @@ def policies_of(settings: Settings) -> Policies:
         mail=MailPolicy(frontend_url=settings.frontend_url),
         limits=limit_policy(settings),
         keys=key_policy(settings),
+        audit=AuditPolicy(retention=settings.audit.retention),
     )
 
 
@@ -96,16 +95,7 @@ def key_policy(settings: Settings) -> KeyPolicy:
     return KeyPolicy(lifetime=settings.tokens.key_ttl)
 
 
-def mailer_of(settings: Settings) -> Mailer:
-    """Choose the mailer by the scheme of its URL."""
-    texts = MailTexts(settings.service.name)
-    builder = MessageBuilder(texts, settings.mail.sender, utc_now)
-    given = settings.mail.url
-    folder = settings.data_dir / "mail" if given is None else mail_folder(given.get_secret_value())
-    return ConsoleMailer(builder) if folder is None else FileMailer(builder, folder)
-
-
-def _exports_folder(settings: Settings) -> Path:
+def exports_folder(settings: Settings) -> Path:
     return settings.exports.dir or settings.data_dir / "exports"
 
 
@@ -181,7 +171,7 @@ class Container(containers.DeclarativeContainer):
     )
     mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
     exports: providers.Provider[ExportStore] = providers.Singleton(
-        ExportFiles, providers.Callable(_exports_folder, settings), cipher
+        ExportFiles, providers.Callable(exports_folder, settings), cipher
     )
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,
@@ -224,6 +214,7 @@ async def open_gatepost(
     gatepost = container.gatepost()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)
+        stack.push_async_callback(container.mailer().close)
         postgres_limiter, redis = container.postgres_limiter(), container.redis_limiter()
         callers, database = container.callers(), container.database()
         backlog = container.backlog()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
-from ..adapters.embedded import running, start
+from ..adapters.embedded import exists, running, start
 from ..adapters.postgres.migrate import upgrade
 from .settings import Settings
 
@@ -30,6 +30,21 @@ def available_database(settings: Settings, *, migrated: bool = True) -> Iterator
         if migrated:
             asyncio.run(upgrade(server.url))
         yield with_url(settings, server.url)
+
+
+@contextmanager
+def present_database(settings: Settings) -> Iterator[tuple[Settings, bool]]:
+    """Yield settings that name a database, or none where there is none yet; makes nothing.
+
+    Beside them whether an embedded server was started that lasts only as long as the block.
+    """
+    folder = settings.data_dir / "postgres"
+    if settings.database_url is None and not exists(folder):
+        yield settings, False
+        return
+    started = settings.database_url is None and running(folder) is None
+    with available_database(settings, migrated=False) as reachable:
+        yield reachable, started
 
 
 def with_url(settings: Settings, url: str) -> Settings:

@@ -22,17 +22,27 @@ def master_keys(settings: Settings) -> MasterKeys:
         # `load` refuses that, but not whoever makes settings another way.
         raise SettingsError([f"{PREFIX}SECRETS__KEYS: needed in production"])
     else:
-        text = _development_keys(settings.data_dir)
+        text = _development_keys(_development_file(settings))
     try:
         return MasterKeys.parse(text)
     except MasterKeysInvalid as refused:
         raise SettingsError([f"{PREFIX}SECRETS__KEYS: {refused}"]) from None
 
 
-def _development_keys(data_dir: Path) -> str:
-    path = data_dir / "master-keys"
+def present_master_keys(settings: Settings) -> MasterKeys | None:
+    """Read the keys, or return None where the first start has yet to make them."""
+    if settings.secrets.keys is None and not _development_file(settings).exists():
+        return None
+    return master_keys(settings)
+
+
+def _development_file(settings: Settings) -> Path:
+    return settings.data_dir / "master-keys"
+
+
+def _development_keys(path: Path) -> str:
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         _create_once(path, base64.b64encode(secrets.token_bytes(32)).decode())
     # What is no text is no key either, and `parse` says so without showing it.
     return path.read_text(encoding="ascii", errors="replace").strip()

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Self
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from .. import __version__
 from .container import open_gatepost
 from .http.app import create_app, create_management_app
+from .http.connections import ConnectionLimits, connection_class
 from .http.options import HttpOptions
 from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
@@ -29,6 +30,8 @@ _BACKLOG = 2048
 # With the longest delay and the two moments below less than the half minute that children get.
 _GRACE_SECONDS = 15
 _SETTLE_SECONDS = 0.5
+# Idle between two requests. A proxy in front must give up idle connections earlier.
+_KEEP_ALIVE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +180,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: FastAPI) -> _Server:
+def server(app: ASGIApp, limits: ConnectionLimits) -> uvicorn.Server:
+    """Make a server without sockets; it takes no signals."""
     return _Server(
         uvicorn.Config(
             app,
+            http=connection_class(limits),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             lifespan="off",
             timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            h11_max_incomplete_event_size=limits.head_bytes,
         )
     )
 
@@ -204,16 +212,17 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
             http_options(settings, draining), requests=metrics.requests, metrics=exposition
         )
         public, managed = options, listeners.management
+        limits = ConnectionLimits.of(options)
         if managed is not None:
             public = replace(options, metrics=None, health_checks=False)
-            management = _server(create_management_app(gatepost, options))
+            management = server(create_management_app(gatepost, options), limits)
             beside.create_task(management.serve(sockets=[managed]))
-        server = _server(create_app(gatepost, public))
-        drain = asyncio.create_task(_drain(settings, draining, server))
+        serving = server(create_app(gatepost, public), limits)
+        drain = asyncio.create_task(_drain(settings, draining, serving))
         # What start-up made lives for ever: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
-        await server.serve(sockets=[listeners.public])
+        await serving.serve(sockets=[listeners.public])
         drain.cancel()
         sampling.cancel()
         if managed is not None:
@@ -221,7 +230,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
             management.should_exit = True
 
 
-async def _drain(settings: Settings, draining: asyncio.Event, server: uvicorn.Server) -> None:
+async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.Server) -> None:
     """On a signal: not ready at once, listening for a set delay, then an orderly end.
 
     While draining every answer closes its connection. When listening has ended, what was accepted
@@ -232,10 +241,10 @@ async def _drain(settings: Settings, draining: asyncio.Event, server: uvicorn.Se
         loop.add_signal_handler(number, draining.set)
     await draining.wait()
     await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), _SETTLE_SECONDS))
-    for listening in server.servers:
+    for listening in serving.servers:
         listening.close()
     await asyncio.sleep(_SETTLE_SECONDS)
-    server.should_exit = True
+    serving.should_exit = True
 
 
 def http_options(settings: Settings, draining: asyncio.Event) -> HttpOptions:

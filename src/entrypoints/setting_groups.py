@@ -16,6 +16,7 @@ from .setting_types import (
     Networks,
     Origins,
     Rate,
+    Retention,
     Sender,
     ShutdownDelay,
 )
@@ -83,9 +84,14 @@ class SecretsSettings(Group):
 
 class MailSettings(Group):
     url: MailUrl | None = Field(
-        None, description="file:///folder (one .eml a mail) or console:; data folder if unset."
+        None,
+        description="smtps://user:password@host, smtp+starttls:// or smtp:// (not encrypted),"
+        " file:///folder (one .eml a mail) or console:; data folder if unset.",
     )
     sender: Sender = Field("Gatepost <no-reply@example.com>", description="From header.")
+    templates: Folder | None = Field(
+        None, description="Folder whose `<language>/<mail>.{subject,txt,html}` go before ours."
+    )
 
 
 class ExportSettings(Group):
@@ -151,6 +157,12 @@ class LimitSettings(Group):
     mail_address: Rate = Field("20/1h", description="Mail-sending calls by client address.")
     public: Rate = Field("120/1m", description="Other public calls by client address.")
     user: Rate = Field("600/1m", description="Authenticated calls by user.")
+
+
+class AuditSettings(Group):
+    retention: Retention = Field(
+        timedelta(days=365), description="Life of an entry of the audit trail."
+    )
 
 
 class LogSettings(Group):

@@ -24,8 +24,12 @@ class Found:
 
     values: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    # The file that each secret was read from; none for one from the environment.
+    files: dict[str, Path] = field(default_factory=dict)
 
-    def add(self, given: Mapping[str, str], known: Collection[str]) -> None:
+    def add(
+        self, given: Mapping[str, str], known: Collection[str], source: Path | None = None
+    ) -> None:
         """Take over one place; what was found before in another is replaced."""
         self.problems += _unknown(given, known)
         spelled = {name.upper(): value for name, value in given.items()}
@@ -36,10 +40,15 @@ class Found:
             else:
                 self._read(name, file, spelled[file])
         self.values |= {name: value for name, value in spelled.items() if name in known}
+        for name in spelled.keys() & set(SECRET_NAMES):
+            self.files.pop(name, None)
+            if source is not None:
+                self.files[name] = source
 
     def _read(self, name: str, file: str, path: str) -> None:
         try:
             self.values[name] = Path(path).read_text(encoding="utf-8").strip()
+            self.files[name] = Path(path)
         except (OSError, ValueError):
             self.problems.append(f"{file}: cannot be read")
 
@@ -55,7 +64,8 @@ def collect(known: Collection[str]) -> Found:
     """Read the settings of these names; the environment wins over `.env`."""
     found = Found()
     try:
-        found.add({n: v or "" for n, v in dotenv_values(_DOTENV).items()}, known)
+        given = {name: value or "" for name, value in dotenv_values(_DOTENV).items()}
+        found.add(given, known, source=Path(_DOTENV))
     except (OSError, UnicodeDecodeError):
         found.problems.append(f"{_DOTENV}: cannot be read as UTF-8")
     found.add(os.environ, known)

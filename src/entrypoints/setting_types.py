@@ -14,12 +14,14 @@ from pydantic_settings import NoDecode
 
 from ..adapters.cipher import MasterKeys
 from ..adapters.mail.sender import parse_sender
+from ..adapters.mail.server import SmtpServer, is_smtp
 from ..adapters.postgres.dsn import to_dsn
 from ..domain import limits
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd])")
 _WEB = ("http", "https")
+_MAIL_URLS = "smtp://, smtps://, smtp+starttls://, file:///folder or console:"
 
 
 def _duration(value: object) -> object:
@@ -111,15 +113,20 @@ def _redis_url(url: str) -> None:
         raise ValueError("redis://, rediss:// or unix://")
 
 
-def mail_folder(url: str) -> Path | None:
-    """Return the folder of `file:///folder`, None for `console:`; raises ValueError."""
+def mail_target(url: str) -> SmtpServer | Path | None:
+    """Return the server, the folder of `file:///folder`, None for `console:`, or raise ValueError.
+
+    No message repeats the URL, which may hold a password.
+    """
+    if is_smtp(url):
+        return SmtpServer.parse(url)
     parts = _split(url)
     if parts is not None and parts.scheme == "console":
         return None
     if parts is None or parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise ValueError("file:///folder or console:")
+        raise ValueError(_MAIL_URLS)
     if not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise ValueError("file:///folder or console:")
+        raise ValueError(_MAIL_URLS)
     return Path(url2pathname(parts.path))
 
 
@@ -134,6 +141,8 @@ def _secret(check: Callable[[str], object]) -> AfterValidator:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 # A time to live of nothing serves nobody; one of a million years is past the end of calendars.
 Lifetime = Annotated[Duration, _between("1s", "3650d")]
+# Long enough for somebody to look.
+Retention = Annotated[Duration, _between("1d", "3650d")]
 Grace = Annotated[Duration, _between("0s", "10s")]
 # With the time that requests get to end it must fit into the half minute before a kill.
 ShutdownDelay = Annotated[Duration, _between("0s", "10s")]
@@ -149,5 +158,5 @@ Folder = Annotated[Path, BeforeValidator(_folder)]
 Sender = Annotated[str, AfterValidator(_sender)]
 DatabaseUrl = Annotated[SecretStr, _secret(to_dsn)]
 RedisUrl = Annotated[SecretStr, _secret(_redis_url)]
-MailUrl = Annotated[SecretStr, _secret(mail_folder)]
+MailUrl = Annotated[SecretStr, _secret(mail_target)]
 Keys = Annotated[SecretStr, _secret(MasterKeys.parse)]

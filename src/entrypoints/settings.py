@@ -19,10 +19,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ..adapters.mail.server import SmtpServer
 from ..adapters.postgres.queue_names import renaming
 from .setting_groups import (
     AccountSettings,
     Algorithm,
+    AuditSettings,
     Environment,
     ExportSettings,
     FrontendSettings,
@@ -41,7 +43,7 @@ from .setting_groups import (
     TokenSettings,
 )
 from .setting_sources import PREFIX, SECRET_NAMES, collect
-from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl
+from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl, mail_target
 
 __all__ = [
     "PREFIX",
@@ -54,6 +56,7 @@ __all__ = [
     "SettingsError",
     "known_names",
     "load",
+    "secret_files",
     "setting_name",
 ]
 
@@ -124,6 +127,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     accounts: AccountSettings = AccountSettings()
     limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -177,6 +181,17 @@ class Settings(BaseSettings):
     @property
     def frontend_url(self) -> str:
         return self.frontend.url or self.issuer
+
+    @property
+    def mail_target(self) -> SmtpServer | Path | None:
+        """Return where mails go: a server, a folder, or None for standard output."""
+        given = self.mail.url
+        return self.data_dir / "mail" if given is None else mail_target(given.get_secret_value())
+
+    @property
+    def shows_mail_password(self) -> bool:
+        target = self.mail_target
+        return isinstance(target, SmtpServer) and target.shows_password
 
     @property
     def management_port(self) -> int | None:
@@ -242,6 +257,11 @@ def load(**given: Any) -> Settings:
     return settings
 
 
+def secret_files() -> Mapping[str, Path]:
+    """Tell which file each secret comes from; one from the environment has none."""
+    return collect({name for name, _ in known_names()}).files
+
+
 def _described(place: tuple[str | int, ...], message: str) -> str:
     return f"{setting_name(place)}: {message.removeprefix('Value error, ')}"
 
@@ -292,6 +312,8 @@ def _unsafe(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}PUBLIC_URL: must be https in production"
     if settings.frontend.url and not settings.frontend.url.startswith("https://"):
         yield f"{PREFIX}FRONTEND__URL: must be https in production"
+    if settings.shows_mail_password:
+        yield f"{PREFIX}MAIL__URL: a password needs smtps:// or smtp+starttls:// in production"
     if settings.password.memory_kib < 19456:
         yield f"{PREFIX}PASSWORD__MEMORY_KIB: at least 19456 in production"
     if settings.password.time_cost < 2:

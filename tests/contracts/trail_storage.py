@@ -56,6 +56,18 @@ async def recalled(uow: UnitOfWork, key: bytes = KEY, now: datetime = NOW) -> St
 
 
 class AuditTrailContract:
+    async def test_old_entries_are_removed_a_few_at_a_time(self, uow: UnitOfWork) -> None:
+        old = [replace(an_entry(), created_at=NOW - number * SECOND) for number in (1, 2, 3)]
+        (young,) = await noted(uow, an_entry())
+        await noted(uow, *old)
+        removed = []
+        for _ in range(3):
+            async with uow() as tx:
+                removed.append(await tx.audit.remove_before(NOW, 2))
+                await tx.commit()
+        assert removed == [2, 1, 0]
+        assert await listed(uow) == [young]
+
     async def test_the_newest_entry_comes_first_and_ids_break_ties(self, uow: UnitOfWork) -> None:
         entries = [an_entry() for _ in range(3)]
         entries.append(replace(an_entry(), created_at=NOW - SECOND))

@@ -1,5 +1,6 @@
 """The command line, as programs and people call it."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,7 +9,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from gatepost.entrypoints.cli import main
@@ -147,6 +150,20 @@ def test_re_20_config_check_tells_everything_that_is_wrong(cli: Cli) -> None:
     ]
 
 
+def test_re_20_a_broken_mail_template_stops_the_start_and_is_named(cli: Cli) -> None:
+    broken = cli.folder / "mails" / "de" / "welcome.txt"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("Hallo {{ usrname }},\n{{ link }}\n")
+    for command in (("config", "check"), ("serve", "--port", str(free_port())), ("worker",)):
+        refused = cli(*command, GATEPOST_MAIL__TEMPLATES=str(broken.parent.parent))
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert line.startswith("gatepost: settings_invalid: GATEPOST_MAIL__TEMPLATES: ")
+        assert f"{broken} is broken, line 1" in line
+    broken.write_text("Hallo {{ username }},\n{{ link }}\n")
+    assert cli("config", "check", GATEPOST_MAIL__TEMPLATES=str(broken.parent.parent)).stdout
+
+
 @pytest.mark.parametrize("command", [("config", "check"), ("serve",), ("users", "list")])
 def test_every_command_refuses_the_same_settings(cli: Cli, command: tuple[str, ...]) -> None:
     refused = cli(
@@ -273,3 +290,64 @@ def test_the_audit_trail_is_listed_and_filtered(cli: Cli) -> None:
     assert cli("audit", "list", "--until", "2020-01-01T00:00:00Z").stdout == ""
     assert cli("audit", "list", "--since", "yesterday").returncode == 2
     assert cli("audit", "list", "--type", "no.such").returncode == 2
+
+
+def _given_up(url: str, *names: str) -> list[str]:
+    """Store jobs that were given up two days ago, and one that waits; return the ids of those."""
+    sql = """
+    INSERT INTO pgqueuer (priority, status, entrypoint, payload, headers, attempts, updated)
+    VALUES (0, $1, $2, '{"sealed": "5ec2e7"}', jsonb_build_object('job_id', $3::text), 24,
+            now() - interval '2 days')
+    """
+    ids = [str(uuid4()) for _ in names]
+
+    async def store() -> None:
+        connection = await asyncpg.connect(url)
+        for job_id, name in zip(ids, names, strict=True):
+            await connection.execute(sql, "failed", name, job_id)
+        await connection.execute(sql, "queued", "mail.send.v1", str(uuid4()))
+        await connection.close()
+
+    asyncio.run(store())
+    return ids
+
+
+def test_dead_jobs_are_listed_retried_and_purged(cli: Cli) -> None:
+    url = cli.environment["DATABASE_URL"]
+    mail, reset, other = _given_up(url, "mail.send.v1", "x.reset.v1", "mail.send.v1")
+    listed = cli("jobs", "list", "--state", "dead", "--name", "mail.send.v1", "--output", "json")
+    records = json.loads(listed.stdout)
+    assert [record["id"] for record in records] == [mail, other]
+    assert (records[0]["attempts"], records[0]["error"]) == (25, None)
+    assert records[0].keys() == {
+        *("id", "name", "state", "attempts", "error"),
+        *("created_at", "due_at", "changed_at"),
+    }
+    assert "5ec2e7" not in cli("jobs", "list").stdout
+    assert cli("jobs", "list").stdout.count("\n") == 4
+    assert cli.json("jobs", "retry", mail) == {"retried": 1}
+    gone = cli("jobs", "retry", mail)
+    assert (gone.returncode, gone.stderr[:21]) == (1, "gatepost: not_found: ")
+    kept = cli.json("jobs", "purge", "--older-than", "3d", "--yes")
+    assert kept == {"purged": 0}
+    purge = ("jobs", "purge", "--older-than", "1d", "--name", "x.reset.v1")
+    assert cli.json(*purge, "--yes") == {"purged": 1}
+    assert cli.json("jobs", "retry", "--all") == {"retried": 1}
+    assert cli("jobs", "list", "--state", "dead").stdout == ""
+    kinds = cli("audit", "list").stdout
+    assert kinds.count("jobs.retried") == 2
+    assert kinds.count("jobs.purged") == 1
+    assert reset not in cli("jobs", "list").stdout
+
+
+def test_nothing_is_done_to_jobs_without_saying_which(cli: Cli) -> None:
+    for wrong in (
+        ("retry",),
+        ("retry", "--all", str(uuid4())),
+        ("retry", "mail"),
+        ("purge", "--yes"),
+        ("purge", "--older-than", "soon", "--yes"),
+        ("purge", "--older-than", "1d"),
+        ("list", "--state", "lost"),
+    ):
+        assert cli("jobs", *wrong).returncode == 2, wrong

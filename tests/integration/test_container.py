@@ -1,6 +1,7 @@
 """The container fills every port with an adapter of that port."""
 
 import asyncio
+import sys
 import typing
 from dataclasses import fields
 from datetime import timedelta
@@ -12,7 +13,8 @@ from dependency_injector import providers
 from gatepost.application.ports import Ports
 from gatepost.application.ports.security import SigningKeysInvalid
 from gatepost.domain.errors import Unavailable
-from gatepost.entrypoints.container import Container, mailer_of, open_gatepost, reload_keys
+from gatepost.entrypoints.container import Container, open_gatepost, reload_keys
+from gatepost.entrypoints.mailing import mailer_of
 from gatepost.entrypoints.settings import Settings, SettingsError, load
 
 
@@ -54,6 +56,12 @@ def test_mail_goes_where_its_setting_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert type(mailer_of(load())).__name__ == "ConsoleMailer"
     monkeypatch.setenv("GATEPOST_MAIL__URL", f"file://{tmp_path}/out")
     assert type(mailer_of(load())).__name__ == "FileMailer"
+    monkeypatch.setenv("GATEPOST_MAIL__URL", "smtps://u:p@mail.example.com")
+    assert type(mailer_of(load())).__name__ == "SmtpMailer"
+    monkeypatch.setitem(sys.modules, "aiosmtplib", None)
+    monkeypatch.delitem(sys.modules, "gatepost.adapters.mail.smtp")
+    with pytest.raises(SettingsError, match=r"gatepost\[smtp\]"):
+        mailer_of(load())
     monkeypatch.setenv("GATEPOST_MAIL__URL", "carrier-pigeon://loft")
     with pytest.raises(SettingsError):
         mailer_of(load())

@@ -1,123 +1,347 @@
 """Workers on a real queue."""
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from uuid import UUID
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from gatepost.adapters.postgres.consumer import consume
+from gatepost.adapters.postgres.consumer import Pace, consume
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
-from tests.builders import new_id
+from gatepost.domain.jobs import JobFilter, JobState
+from tests.builders import a_job
+from tests.children import IMPORTING, becomes_true
+from tests.contracts.jobs import RETRIES, Work, becomes, kill, listed, queue, removed, working
+from tests.contracts.jobs import JobWorkContract as TestJobWork
 
-Run = Callable[[Job], Awaitable[None]]
+__all__ = ["TestJobWork"]
 
+FAST = Pace(heartbeat=timedelta(seconds=1), poll=timedelta(seconds=0.1))
 
-async def queue(uow: PostgresUnitOfWork, count: int) -> set[UUID]:
-    jobs = [Job(id=new_id(), name=JobName.SEND_MAIL, payload={}) for _ in range(count)]
-    async with uow() as tx:
-        for job in jobs:
-            await tx.jobs.enqueue(job)
-        await tx.commit()
-    return {job.id for job in jobs}
+# A tick that is due.
+TICK = """
+INSERT INTO pgqueuer_schedules (expression, entrypoint, next_run)
+VALUES ('17 * * * *', $1, now() - interval '1 second')
+"""
+# A worker as its own process. It writes a line when it begins a job and when it ends one; a job
+# says in its payload what it does.
+WORKER = """
+import asyncio, os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+from gatepost.adapters.postgres.consumer import Pace, consume
+from gatepost.domain.jobs import RetryPolicy
 
+notes = Path(sys.argv[2])
 
-async def working(url: str, run: Run, *, workers: int, until: asyncio.Event) -> None:
-    """Let workers run until something has happened, then stop them in order."""
+def note(*words):
+    with notes.open("a") as file:
+        print(os.getpid(), *words, file=file, flush=True)
+
+async def run(job):
+    note("begins", job.id)
+    match job.payload.get("does"):
+        case "kills":
+            # As what eats the memory does: others get something done before.
+            await asyncio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sleeps":
+            await asyncio.sleep(float(job.payload["seconds"]))
+    note("ends", job.id)
+
+async def main():
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(consume(url, run, stop)) for _ in range(workers)]
-    async with asyncio.timeout(60):
-        await until.wait()
-    stop.set()
-    async with asyncio.timeout(20):
-        await asyncio.gather(*tasks)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    note("starts")
+    await consume(
+        sys.argv[1], run, stop,
+        retries=RetryPolicy(first=timedelta(milliseconds=200), crashes=3),
+        pace=Pace(heartbeat=timedelta(seconds=1), poll=timedelta(seconds=0.1),
+                  grace=timedelta(seconds=float(sys.argv[3]))),
+    )
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def work(url: str) -> Work:
+    return partial(consume, url, retries=RETRIES, pace=FAST)
+
+
+@pytest.fixture
+async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    await connection.execute("DELETE FROM pgqueuer_schedules")
+    yield connection
+    await connection.close()
+
+
+class Workers:
+    """Processes that work jobs, and what they wrote down."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.notes = folder / "notes"
+        self.notes.touch()
+        self._log = folder / "log"
+        self._url = url
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, grace: float = 20) -> subprocess.Popen[bytes]:
+        with self._log.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", WORKER, self._url, str(self.notes), str(grace)],
+                env=IMPORTING,
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def noted(self, what: str, job_id: UUID | None = None) -> list[int]:
+        """List the processes that noted something, of one job or of any."""
+        lines = [line.split() for line in self.notes.read_text().splitlines()]
+        return [
+            int(pid)
+            for pid, noted, *ids in lines
+            if noted == what and (job_id is None or ids == [str(job_id)])
+        ]
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _workers(folder: Path, url: str) -> Iterator[Workers]:
+    workers = Workers(folder, url)
+    try:
+        yield workers
+    finally:
+        workers.end()
+
+
+@pytest.fixture
+def workers(tmp_path: Path, url: str) -> Iterator[Workers]:
+    with _workers(tmp_path, url) as made:
+        yield made
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    assert await asyncio.to_thread(becomes_true, lambda: bool(condition()), seconds)
 
 
 async def test_ob_04_two_workers_do_each_of_a_thousand_jobs_once(
     uow: PostgresUnitOfWork, url: str
 ) -> None:
-    queued = await queue(uow, 1000)
+    ids = await queue(uow, *(a_job() for _ in range(1000)))
     done: Counter[UUID] = Counter()
-    all_done = asyncio.Event()
+    all_done, stop = asyncio.Event(), asyncio.Event()
 
     async def run(job: Job) -> None:
         done[job.id] += 1
-        if done.total() >= len(queued):
+        if done.total() >= len(ids):
             all_done.set()
 
-    await working(url, run, workers=2, until=all_done)
-    assert set(done) == queued
-    assert set(done.values()) == {1}
+    tasks = [asyncio.create_task(consume(url, run, stop)) for _ in range(2)]
+    async with asyncio.timeout(60):
+        await all_done.wait()
+    stop.set()
+    await asyncio.gather(*tasks)
+    assert done == Counter(dict.fromkeys(ids, 1))
 
 
-@pytest.mark.parametrize("name", [JobName.PURGE, JobName.ROTATE_KEYS])
-async def test_of_three_workers_one_does_what_is_due_by_the_clock(name: JobName, url: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute("DELETE FROM pgqueuer_schedules")
-    started = asyncio.Event()
-    started.set()
-    await working(url, _nothing, workers=1, until=started)
-    # Long overdue: it is done once all the same, not once for every time that was missed.
-    missed = (
-        "UPDATE pgqueuer_schedules SET next_run = now() - interval '3 days' WHERE entrypoint = $1"
+async def test_a_job_whose_worker_is_killed_is_done_by_another_and_has_an_attempt_more(
+    uow: PostgresUnitOfWork, workers: Workers
+) -> None:
+    (job_id,) = await queue(uow, a_job(payload={"does": "sleeps", "seconds": "2"}))
+    first = workers.start()
+    await until(lambda: workers.noted("begins", job_id))
+    workers.start()
+    first.kill()
+    await until(lambda: len(workers.noted("begins", job_id)) == 2)
+    (record,) = await listed(uow)
+    assert (record.state, record.attempts) == (JobState.RUNNING, 1)
+    assert record.error == "WorkerLost"
+    await until(lambda: workers.noted("ends", job_id))
+    assert workers.noted("begins", job_id)[0] == first.pid
+    assert first.pid not in workers.noted("ends")
+
+
+async def test_a_job_that_kills_each_worker_dies_itself_and_holds_up_nobody(
+    uow: PostgresUnitOfWork, workers: Workers
+) -> None:
+    poison = a_job(payload={"does": "kills"})
+    others = [a_job() for _ in range(20)]
+    await queue(uow, *others[:10], poison, *others[10:])
+
+    async def is_dead() -> bool:
+        """Start a new worker for each that died, as a supervisor does."""
+        alive = [process for process in workers.processes if process.poll() is None]
+        if not alive:
+            workers.start()
+        dead = await listed(uow, JobFilter(state=JobState.DEAD))
+        return [record.id for record in dead] == [poison.id]
+
+    await becomes(is_dead, 30)
+    assert len(workers.noted("begins", poison.id)) == 3
+    workers.start()
+    await until(lambda: all(workers.noted("ends", job.id) for job in others))
+    (record,) = await listed(uow)
+    assert (record.id, record.attempts, record.error) == (poison.id, 3, "WorkerLost")
+
+
+async def test_of_three_workers_one_takes_a_tick(
+    sql: asyncpg.Connection, workers: Workers
+) -> None:
+    await sql.execute(TICK, JobName.PURGE)
+    for _ in range(3):
+        workers.start()
+    await until(lambda: len(workers.noted("starts")) == 3)
+    await until(lambda: workers.noted("ends"))
+    # Every worker has looked at the schedule by then.
+    await asyncio.sleep(1)
+    assert len(workers.noted("begins")) == len(workers.noted("ends")) == 1
+    due = await sql.fetchval("SELECT next_run > now() FROM pgqueuer_schedules")
+    assert due is True
+
+
+async def test_a_tick_queues_nothing_while_its_last_job_is_not_done(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    # Somebody holds the place of the one job of that name that may run at once.
+    await sql.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, slot, queue_manager_id, heartbeat)"
+        " VALUES (0, 'picked', $1, 0, gen_random_uuid(), now() + interval '1 hour')",
+        JobName.PURGE,
     )
-    assert await connection.execute(missed, name.value) == "UPDATE 1"
-    done: Counter[JobName] = Counter()
-    begun = asyncio.Event()
 
     async def run(job: Job) -> None:
-        done[job.name] += 1
-        # Time for the others to look, too.
-        await asyncio.sleep(0.5)
-        begun.set()
-        raise OSError("the next tick tries again")
+        raise AssertionError
 
-    await working(url, run, workers=3, until=begun)
-    assert done == {name: 1}
-    state = "SELECT status FROM pgqueuer_schedules WHERE entrypoint = $1 AND next_run > now()"
-    assert await connection.fetchval(state, name.value) == "queued"
-    await connection.close()
+    async def has_ticked() -> bool:
+        return bool(await sql.fetchval("SELECT last_run IS NOT NULL FROM pgqueuer_schedules"))
+
+    for _ in range(2):
+        await sql.execute("DELETE FROM pgqueuer_schedules")
+        await sql.execute(TICK, JobName.PURGE)
+        stop = asyncio.Event()
+        worker = asyncio.create_task(work(run, stop))
+        await becomes(has_ticked)
+        stop.set()
+        await worker
+    assert len(await listed(uow)) == 1
 
 
-async def _nothing(_: Job) -> None:
-    pass
-
-
-async def test_a_job_that_fails_is_tried_again_and_holds_up_nobody(
-    uow: PostgresUnitOfWork, url: str
+async def test_a_worker_that_is_told_to_stop_ends_its_job_and_exits_with_0(
+    uow: PostgresUnitOfWork, workers: Workers
 ) -> None:
-    failing = await queue(uow, 1)
-    others = await queue(uow, 20)
-    tried: Counter[UUID] = Counter()
-    all_tried = asyncio.Event()
-
-    async def run(job: Job) -> None:
-        tried[job.id] += 1
-        if tried.total() >= 23:
-            all_tried.set()
-        if job.id in failing and tried[job.id] < 3:
-            raise OSError("the mail server said a secret")
-
-    await working(url, run, workers=1, until=all_tried)
-    assert tried == Counter(dict.fromkeys(others, 1) | dict.fromkeys(failing, 3))
+    (job_id,) = await queue(uow, a_job(payload={"does": "sleeps", "seconds": "1"}))
+    worker = workers.start()
+    await until(lambda: workers.noted("begins", job_id))
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 10) == 0
+    assert workers.noted("ends", job_id) == [worker.pid]
+    assert await listed(uow) == []
 
 
-async def test_a_worker_that_is_told_to_stop_finishes_what_it_does(
-    uow: PostgresUnitOfWork,
-    url: str,
-    queued_jobs: Callable[[], Awaitable[list[Job]]],
+async def test_a_stop_waits_no_longer_than_its_grace_and_puts_the_job_back(
+    uow: PostgresUnitOfWork, workers: Workers
 ) -> None:
-    await queue(uow, 1)
-    begun, ended = asyncio.Event(), asyncio.Event()
+    (job_id,) = await queue(uow, a_job(payload={"does": "sleeps", "seconds": "60"}))
+    worker = workers.start(grace=0.3)
+    await until(lambda: workers.noted("begins", job_id))
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 10) == 0
+    (record,) = await listed(uow)
+    assert (record.id, record.state, record.attempts) == (job_id, JobState.WAITING, 1)
+    assert record.error == "TimeoutError"
+
+
+async def test_a_job_of_a_newer_release_stays_for_its_workers(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    newer = "mail.send.v2"
+    await sql.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload, headers)"
+        " VALUES (20, 'queued', $1, $2, $3)",
+        newer,
+        b"{}",
+        json.dumps({"job_id": str(uuid4())}),
+    )
+    await queue(uow, a_job())
+    done = asyncio.Event()
 
     async def run(job: Job) -> None:
-        begun.set()
-        await asyncio.sleep(0.3)
-        ended.set()
+        done.set()
 
-    await working(url, run, workers=1, until=begun)
-    assert ended.is_set()
-    assert await queued_jobs() == []
+    await working(work, run, done)
+    (record,) = await listed(uow)
+    assert (record.name, record.state, record.attempts) == (newer, JobState.WAITING, 0)
+
+
+async def test_a_row_that_cannot_be_read_is_given_up_and_holds_up_nobody(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    await sql.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload, headers)"
+        " VALUES (20, 'queued', $1, $2, $3)",
+        JobName.SEND_MAIL,
+        b"not json",
+        json.dumps({"job_id": str(uuid4())}),
+    )
+    await queue(uow, a_job())
+    done, stop = asyncio.Event(), asyncio.Event()
+
+    async def run(job: Job) -> None:
+        done.set()
+
+    async def is_dead() -> bool:
+        return [record.state for record in await listed(uow)] == [JobState.DEAD]
+
+    worker = asyncio.create_task(work(run, stop))
+    await becomes(is_dead)
+    stop.set()
+    await worker
+    assert done.is_set()
+    assert {record.error for record in await listed(uow)} == {"JSONDecodeError"}
+
+
+async def test_old_traces_of_jobs_go_in_batches(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    await kill(uow, work, a_job())
+    await sql.execute("UPDATE pgqueuer_log SET created = now() - interval '8 days'")
+    kept = await sql.fetchval("SELECT count(*) FROM pgqueuer_log")
+    counts = []
+    for _ in range(3):
+        async with uow() as tx:
+            counts.append(await tx.jobs.forget_done(older=timedelta(days=7), limit=kept - 1))
+            await tx.commit()
+    assert counts[:2] == [kept - 1, 1]
+    assert await sql.fetchval("SELECT count(*) FROM pgqueuer_log") == 0
+    assert await removed(uow) == 1
+
+
+async def test_no_text_of_an_error_is_stored_with_a_job(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    await kill(uow, work, a_job())
+    stored = await sql.fetch("SELECT traceback::text FROM pgqueuer_log")
+    assert "OSError" in repr(stored)
+    assert "secret" not in repr(stored)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.postgres.health import PostgresBacklog
+from tests.builders import new_id
 from tests.service import PASSWORD, Service, free_port, register, running
 
 WITHIN = 0.25
@@ -192,6 +193,16 @@ async def test_the_queue_is_counted_and_age_begins_when_a_job_is_due(url: str) -
         found = await backlog.read()
         assert (found.pending, found.failed) == (2, 1)
         assert 60 <= found.oldest_seconds < 120
+        assert found.undeliverable == 0
+        for type_, hours in (("mail.undeliverable", 1), ("mail.undeliverable", 25), ("x", 1)):
+            await connection.execute(
+                "INSERT INTO audit_events (id, created_at, type, result)"
+                " VALUES ($1, now() - $2 * interval '1 hour', $3, 'failure')",
+                new_id(),
+                hours,
+                type_,
+            )
+        assert (await backlog.read()).undeliverable == 1
     finally:
         await connection.close()
         await backlog.close()

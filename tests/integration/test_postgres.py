@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.dsn import to_dsn
@@ -238,6 +239,28 @@ class TestFailures:
         for _ in range(5):
             async with uow() as tx:
                 assert await tx.accounts.get(account.id) == account
+
+    async def test_a_server_that_closes_what_it_opens_is_unavailable(self, url: str) -> None:
+        engine, closing = create_engine(url), False
+
+        def close(connection: object, entry: ConnectionPoolEntry, proxy: object) -> None:
+            driver: asyncpg.Connection | None = entry.driver_connection
+            if closing and driver is not None:
+                driver.terminate()
+
+        event.listen(engine.sync_engine, "checkout", close, insert=True)
+        uow = PostgresUnitOfWork(engine)
+        for was_lent in (False, True):
+            closing = not was_lent
+            for _ in range(2):
+                with pytest.raises(Unavailable) if closing else nullcontext():
+                    async with uow() as tx:
+                        await tx.roles.list_all()
+                closing = True
+        closing = False
+        async with uow() as tx:
+            await tx.roles.list_all()
+        await engine.dispose()
 
     async def test_transactions_in_a_storm_of_kills_end_or_are_unavailable(
         self, uow: PostgresUnitOfWork, callers: PostgresCallers, url: str

@@ -90,6 +90,11 @@ def start(data_dir: Path, *, throwaway: bool = False) -> EmbeddedPostgres:
         raise EmbeddedPostgresError(f"The embedded server cannot start: {failed}") from failed
 
 
+def exists(data_dir: Path) -> bool:
+    """Tell whether a server was ever started on a folder."""
+    return Layout(data_dir.resolve()).cluster.exists()
+
+
 def running(data_dir: Path) -> str | None:
     """Return the URL of the live server on a folder, whoever started it."""
     layout = Layout(data_dir.resolve())

@@ -7,8 +7,6 @@ from email.utils import format_datetime
 
 from ...application.ports.delivery import Mail
 from ...application.ports.security import Clock
-from ...domain.addresses import EmailAddress
-from ...domain.errors import ValidationFailed
 from .rendering import MailTexts
 from .sender import parse_sender
 
@@ -28,12 +26,21 @@ class MessageBuilder:
         self._sender = parse_sender(sender)
         self._now = now
 
+    @property
+    def sender_address(self) -> str:
+        return self._sender.addr_spec
+
+    @property
+    def sender_domain(self) -> str:
+        return self._sender.domain
+
     def build(self, mail: Mail) -> EmailMessage:
-        """Render; raises ValueError for an address or a text that cannot stand in a header."""
+        """Render; raises Undeliverable for what is no address, ValueError for a missing link."""
         rendered = self._texts.render(mail)
         message = EmailMessage(_POLICY)
         message["From"] = self._sender
-        message["To"] = _recipient(mail.to)
+        local, _, domain = mail.recipient.value.rpartition("@")
+        message["To"] = Address(username=local, domain=domain)
         message["Subject"] = rendered.subject
         message["Date"] = format_datetime(self._now())
         message["Message-ID"] = f"<{mail.id}@{self._sender.domain}>"
@@ -43,15 +50,3 @@ class MessageBuilder:
         message.add_alternative(rendered.html, subtype="html")
         message["Content-Language"] = rendered.language
         return message
-
-
-def _recipient(stored: str) -> Address:
-    """Take the address only as it would be stored: what is anything else came another way."""
-    try:
-        address = EmailAddress.parse(stored)
-    except ValidationFailed:
-        raise ValueError("The recipient is not an address.") from None
-    if address.value != stored:
-        raise ValueError("The recipient is not an address as it is stored.")
-    local, _, domain = stored.rpartition("@")
-    return Address(username=local, domain=domain)

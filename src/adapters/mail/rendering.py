@@ -1,9 +1,11 @@
 """Mail texts from templates, by language."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from traceback import extract_tb
+from uuid import UUID
 
 from jinja2 import (
     Environment,
@@ -20,6 +22,9 @@ from ...domain.accounts import DEFAULT_LOCALE
 from ...domain.credentials import LIFETIMES, Purpose
 
 _FOLDER = Path(__file__).with_name("templates")
+_KINDS = (".subject", ".txt", ".html")
+# What is escaped in HTML would be found there in another spelling.
+_LINK = "https://example.com/page#token=x"
 _WITH_LINK = {
     MailTemplate.WELCOME: Purpose.VERIFY_EMAIL,
     MailTemplate.VERIFY_EMAIL: Purpose.VERIFY_EMAIL,
@@ -51,11 +56,13 @@ class MailTexts:
     """Renders mails from `templates/<language>/<template>.{subject,txt,html}`.
 
     Another language is another complete folder. `overrides`: a folder of the same shape whose
-    files go before ours. Everything is loaded at once: a missing or broken template raises
-    ValueError here, at the start, and not when a mail is due.
+    files go before ours. Everything is loaded and tried at once: a missing or broken template
+    raises ValueError here, at the start, and not when a mail is due.
     """
 
     def __init__(self, service: str = "Gatepost", overrides: Path | None = None) -> None:
+        if overrides and not overrides.is_dir():
+            raise ValueError("The folder of mail templates is not there.")
         folders = [overrides, _FOLDER] if overrides else [_FOLDER]
         self._service = one_line(service)
         self._environment = Environment(
@@ -67,29 +74,55 @@ class MailTexts:
             keep_trailing_newline=True,
             auto_reload=False,
         )
-        for name in self._environment.list_templates():
+        for name in self._environment.list_templates(filter_func=_is_ours):
             self._template(name)
         self._languages = {name.lower(): self._load(name) for name in self._folders()}
+        if overrides:
+            self._try_all()
 
     def render(self, mail: Mail) -> Rendered:
         """Render in the language of the mail's locale; raises ValueError when a link is missing.
 
-        A name is put on one line: line breaks could fake paragraphs of ours.
+        A name is put on one line: line breaks could fake paragraphs of ours. Subjects are not
+        given it, for who registers somebody else's address would write to him there.
         """
         if mail.template in _WITH_LINK and not mail.link:
             raise ValueError(f"A mail {mail.template} needs its link.")
         language = self._language(mail.locale)
         parts = self._languages[language][mail.template]
-        values = {
-            "language": language,
-            "service": self._service,
+        named = {"language": language, "service": self._service}
+        subject = one_line(_rendered(parts.subject, named))
+        values = named | {
             "username": one_line(mail.username),
             "link": mail.link,
             "lifetime": _lifetime(mail.template),
         }
-        subject = one_line(parts.subject.render(values))
-        html = parts.html.render(values, subject=subject)
-        return Rendered(language, subject, parts.text.render(values), html)
+        text = _rendered(parts.text, values)
+        html = _rendered(parts.html, values | {"subject": subject})
+        return Rendered(language, subject, text, html)
+
+    def _try_all(self) -> None:
+        """Render each mail once: what a template lacks shows only then."""
+        for language, templates in self._languages.items():
+            for template, parts in templates.items():
+                link = _LINK if template in _WITH_LINK else None
+                mail = Mail(
+                    id=UUID(int=0),
+                    template=template,
+                    to="",
+                    locale=language,
+                    username="ada",
+                    link=link,
+                )
+                rendered = self.render(mail)
+                if not rendered.subject:
+                    raise ValueError(f"The mail template {parts.subject.filename} is empty.")
+                if link and link not in map(str.strip, rendered.text.splitlines()):
+                    raise ValueError(
+                        f"The mail template {parts.text.filename} has no line with the link alone."
+                    )
+                if link and f'href="{link}"' not in rendered.html:
+                    raise ValueError(f"The mail template {parts.html.filename} has no link.")
 
     def _language(self, locale: str) -> str:
         """Choose the longest known prefix of the tag (RFC 4647 section 3.4), or English."""
@@ -118,7 +151,27 @@ class MailTexts:
         except TemplateNotFound:
             raise ValueError(f"The mail template {name} is missing.") from None
         except TemplateSyntaxError as fault:
-            raise ValueError(f"The mail template {name} is broken: {fault}") from None
+            raise ValueError(f"The mail template {fault.filename} is broken: {fault}.") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"The mail template {name} is not UTF-8.") from None
+
+
+def _is_ours(name: str) -> bool:
+    """Leave alone what lies beside: notes, backups, files of desktops."""
+    return name.endswith(_KINDS)
+
+
+def _rendered(template: Template, values: Mapping[str, object]) -> str:
+    """Render; whatever goes wrong is told with the file and line where it did."""
+    try:
+        return template.render(values)
+    except TemplateSyntaxError as fault:
+        raise ValueError(f"The mail template {fault.filename} is broken: {fault}.") from None
+    except Exception as fault:
+        frames = extract_tb(fault.__traceback__)
+        place = next((f for f in reversed(frames) if f.filename.endswith(_KINDS)), None)
+        name, line = (place.filename, place.lineno) if place else (template.filename, 0)
+        raise ValueError(f"The mail template {name} is broken, line {line}: {fault}.") from None
 
 
 def one_line(text: str) -> str:

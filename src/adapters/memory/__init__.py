@@ -9,6 +9,7 @@ from ...domain.tokens import TokenPolicy
 from ..system import SystemSecrets
 from .delivery import MemoryBacklog, MemoryMailer, MemoryMetrics
 from .exports import MemoryExportStore
+from .jobs import MemoryWorker
 from .limits import MemoryKeyHasher, MemoryRateLimiter
 from .security import (
     ManualClock,
@@ -35,6 +36,7 @@ __all__ = [
     "MemoryRefreshTokens",
     "MemoryStorage",
     "MemoryUnitOfWork",
+    "MemoryWorker",
     "PlainPasswordHasher",
     "memory_ports",
 ]
@@ -60,7 +62,7 @@ def memory_ports(
 ) -> MemoryPorts:
     """Wire one of everything; `tokens` must be the policy given to `assemble`."""
     now = clock or ManualClock()
-    storage = MemoryStorage()
+    storage = MemoryStorage(now)
     return MemoryPorts(
         storage=storage,
         uow=MemoryUnitOfWork(storage),

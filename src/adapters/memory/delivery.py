@@ -12,34 +12,54 @@ from ...application.ports.delivery import (
     Mailer,
     Metrics,
     RefreshOutcome,
+    Undeliverable,
 )
 from ...domain.audit import AuditType
+from ...domain.errors import Unavailable
 from ...domain.limits import Rule
 from .storage import MemoryStorage
 
 
 class MemoryMailer(Mailer):
-    """Keeps what was sent, oldest first; a mail sent again stands in the list again."""
+    """Keeps what was sent, oldest first; a mail sent again stands in the list again.
+
+    `is_down` makes it fail as a server does that cannot be reached; addresses in `refused` are
+    refused for good.
+    """
 
     def __init__(self) -> None:
         self.sent: list[Mail] = []
+        self.refused: set[str] = set()
+        self.is_down = False
 
     async def send(self, mail: Mail) -> None:
+        await self.check()
+        if mail.recipient.value in self.refused:
+            raise Undeliverable
         self.sent.append(mail)
+
+    async def check(self) -> None:
+        if self.is_down:
+            raise Unavailable
 
     def sent_to(self, address: str) -> list[Mail]:
         return [mail for mail in self.sent if mail.to == address]
 
 
 class MemoryBacklog(BacklogReader):
-    """Counts the queued jobs; how long they wait is whatever `oldest_seconds` says."""
+    """Counts the jobs; how long they wait is whatever `oldest_seconds` says."""
 
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
         self.oldest_seconds = 0.0
 
     async def read(self) -> Backlog:
-        return Backlog(len(self._storage.queued), 0, self.oldest_seconds)
+        committed = self._storage.committed
+        undeliverable = sum(
+            entry.type is AuditType.MAIL_UNDELIVERABLE for entry in committed.audit
+        )
+        dead = len(committed.queue.dead)
+        return Backlog(len(self._storage.queued), dead, self.oldest_seconds, undeliverable)
 
 
 class MemoryMetrics(Metrics):

@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from types import MappingProxyType
 from typing import TypeVar
 from uuid import UUID
 
-from ...application.ports.delivery import Job
 from ...application.ports.storage import (
     AccountRepository,
     AuditLog,
     IdempotencyRepository,
-    JobQueue,
     OneTimeTokenRepository,
     SessionRepository,
     SigningKeyRepository,
@@ -29,6 +26,7 @@ from ...domain.idempotency import StoredAnswer
 from ...domain.keys import KeyState, SigningKey
 from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from .jobs import QueueTable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,7 +41,7 @@ class Tables:
     sessions: dict[SessionId, Session] = field(default_factory=dict)
     keys: dict[str, SigningKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
-    jobs: dict[UUID, Job] = field(default_factory=dict)
+    queue: QueueTable = field(default_factory=QueueTable)
     roles: dict[str, Role] = field(default_factory=dict)
     answers: dict[bytes, StoredAnswer] = field(default_factory=dict)
     clients: dict[ClientId, Client] = field(default_factory=dict)
@@ -56,7 +54,7 @@ class Tables:
             self.sessions.copy(),
             self.keys.copy(),
             self.audit.copy(),
-            self.jobs.copy(),
+            self.queue.copy(),
             self.roles.copy(),
             self.answers.copy(),
             self.clients.copy(),
@@ -315,6 +313,11 @@ class MemoryAuditLog(AuditLog):
         newest = sorted(wanted, key=_age, reverse=True)
         return [row for row in newest if before is None or _age(row) < before][:limit]
 
+    async def remove_before(self, time: datetime, limit: int) -> int:
+        old = list(islice((row for row in self._rows if row.created_at < time), limit))
+        self._rows[:] = [row for row in self._rows if row not in old]
+        return len(old)
+
 
 class MemoryIdempotency(IdempotencyRepository):
     def __init__(self, tables: Tables) -> None:
@@ -338,18 +341,6 @@ class MemoryIdempotency(IdempotencyRepository):
 
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return _remove(self._rows, lambda row: now >= row.expires_at, limit)
-
-
-class MemoryJobs(JobQueue):
-    def __init__(self, tables: Tables) -> None:
-        self._rows = tables.jobs
-
-    async def enqueue(self, job: Job) -> None:
-        frozen = replace(job, payload=MappingProxyType(dict(job.payload)))
-        self._rows.setdefault(job.id, frozen)
-
-    async def drop_of(self, account_id: AccountId) -> None:
-        _remove(self._rows, lambda row: row.account_id == account_id)
 
 
 def _copied(account: Account | None) -> Account | None:

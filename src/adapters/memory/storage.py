@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ...application.ports.delivery import Job
+from ...application.ports.security import Clock
 from ...application.ports.storage import CallerReader, HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account
 from ...domain.audit import AuditEntry
@@ -15,11 +16,11 @@ from ...domain.sessions import SessionId
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
 from .exports import MemoryExports
+from .jobs import MemoryJobs
 from .repositories import (
     MemoryAccounts,
     MemoryAuditLog,
     MemoryIdempotency,
-    MemoryJobs,
     MemoryOneTimeTokens,
     MemorySessions,
     MemorySigningKeys,
@@ -27,11 +28,16 @@ from .repositories import (
 )
 
 
-class MemoryStorage:
-    """What is committed."""
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self) -> None:
+
+class MemoryStorage:
+    """What is committed; `now` is the clock by which jobs are due."""
+
+    def __init__(self, now: Clock = _utc_now) -> None:
         self.committed = Tables()
+        self.now = now
         self._turnstile = asyncio.Lock()
         self._holder: asyncio.Task[object] | None = None
 
@@ -50,13 +56,13 @@ class MemoryStorage:
 
     @property
     def queued(self) -> list[Job]:
-        return list(self.committed.jobs.values())
+        return list(self.committed.queue.jobs.values())
 
     async def drain(self) -> list[Job]:
         """Take every queued job, oldest first, as a worker would."""
         async with self.alone():
             jobs = self.queued
-            self.committed.jobs.clear()
+            self.committed.queue.remove(job.id for job in jobs)
         return jobs
 
     @property
@@ -101,7 +107,7 @@ class MemoryTransaction(Transaction):
 
     @property
     def jobs(self) -> MemoryJobs:
-        return MemoryJobs(self._tables)
+        return MemoryJobs(self._tables.queue, self._storage.now)
 
     @property
     def directory(self) -> MemoryDirectory:

@@ -1,10 +1,20 @@
-"""The audit trail in PostgreSQL; rows are added, and forget people, but never go."""
+"""The audit trail in PostgreSQL; rows are added, forget people, and go when they are old."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import AuditLog
@@ -21,6 +31,16 @@ _FORGET = (
     .values(ip=None, user_agent=None)
 )
 _NEWEST = select(audit_events).order_by(_columns.created_at.desc(), _columns.id.desc())
+
+_REMOVE = delete(audit_events).where(
+    _columns.id.in_(
+        select(_columns.id)
+        .where(_columns.created_at < bindparam("before"))
+        .order_by(_columns.created_at)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+)
 
 
 class PostgresAuditLog(AuditLog):
@@ -42,6 +62,10 @@ class PostgresAuditLog(AuditLog):
             statement = statement.where(tuple_(_columns.created_at, _columns.id) < position)
         rows = await self._connection.execute(statement)
         return [AuditEntry(**row) for row in rows.mappings()]
+
+    async def remove_before(self, time: datetime, limit: int) -> int:
+        parameters = {"before": time, "most": limit}
+        return (await self._connection.execute(_REMOVE, parameters)).rowcount
 
 
 def _conditions(filter_: AuditFilter) -> Iterator[ColumnElement[bool]]:

@@ -9,7 +9,7 @@ from ...application.ports.storage import CallerReader
 from ...domain.accounts import Account, AccountStatus
 from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
-from .engine import ReadPool
+from .engine import READ_POOL_SIZE, ReadPool
 from .rows import account_columns, row_to_account
 from .tables import MOMENT, accounts, clients, sessions
 
@@ -36,7 +36,7 @@ _ORDER = _COMPILED.positiontup
 class PostgresCallers(CallerReader):
     """Reads callers on a pool of its own: `open` before use, `close` at the end."""
 
-    def __init__(self, url: str, *, size: int = 4) -> None:
+    def __init__(self, url: str, *, size: int = READ_POOL_SIZE) -> None:
         self._pool = ReadPool(url, size=size)
         self.open = self._pool.open
         self.close = self._pool.close

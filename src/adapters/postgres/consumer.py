@@ -2,108 +2,122 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from uuid import UUID
+from uuid import uuid4
 
-import structlog
 from pgqueuer import PgQueuer
-from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.domain import models
 from pgqueuer.domain.errors import FailingListenerError
+from pgqueuer.ports.driver import Driver
 
 from ...application.ports.delivery import Job, JobName
 from ...domain.errors import Unavailable
+from ...domain.jobs import RetryPolicy
+from .attempts import Attempts
+from .crashes import LiveQueries, TakeBack
 from .dsn import to_dsn
 from .engine import connect
 from .failures import outages_as_unavailable
-from .jobs import job_of
 
-# A worker that dies leaves its jobs picked; another takes them over after this time.
-_HEARTBEAT = timedelta(seconds=10)
-_POLL = timedelta(seconds=5)
-# 1, 2, 4 ... 600 seconds: some three hours in all, less than the life of a verification link.
-_ATTEMPTS = 25
-_LONGEST_DELAY = timedelta(minutes=10)
-# Of the heavy ones so many at once, in all workers together: connections are for who waits.
-_AT_ONCE = {JobName.BUILD_EXPORT: 4}
-# A due schedule is a row that one worker takes, however many there are.
+# A worker takes no more than it can do at once: what it holds when it dies, others wait for.
+_BATCH = 10
+_HANDS = 2 * _BATCH
+# Each tick queues one job, whichever worker sees it first; none while the last one is not done.
 _SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
 
-log = structlog.get_logger(__name__)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a worker acts; the defaults are those of production.
+
+    A worker that is silent for `heartbeat` counts as dead, and others take its jobs over. `poll`
+    bounds how late a retry is noticed. `grace` is how long running jobs have once the worker is
+    told to stop; then they are put back.
+    """
+
+    heartbeat: timedelta = timedelta(seconds=10)
+    poll: timedelta = timedelta(seconds=5)
+    grace: timedelta = timedelta(seconds=20)
 
 
-class JobFailed(Exception):
-    """A handler failed. Names the error's class alone: this text is stored with the job."""
-
-
-async def consume(url: str, run: Callable[[Job], Awaitable[None]], stop: asyncio.Event) -> None:
+async def consume(
+    url: str,
+    run: Callable[[Job], Awaitable[None]],
+    stop: asyncio.Event,
+    *,
+    retries: RetryPolicy | None = None,
+    pace: Pace | None = None,
+) -> None:
     """Work jobs on a connection of its own until `stop` is set; running ones are finished.
 
     Raises Unavailable when the connection cannot be had or is lost.
     """
     try:
         with outages_as_unavailable():
-            await _consume(url, run, stop)
+            attempts = Attempts(run, retries or RetryPolicy())
+            await _consume(url, attempts, stop, pace or Pace())
     except FailingListenerError as error:
         raise Unavailable from error
 
 
-async def _consume(url: str, run: Callable[[Job], Awaitable[None]], stop: asyncio.Event) -> None:
+async def _consume(url: str, attempts: Attempts, stop: asyncio.Event, pace: Pace) -> None:
     connection = await connect(to_dsn(url), statement_timeout=0)
     try:
-        queue = PgQueuer.from_asyncpg_connection(connection)
-        _register(queue, run)
-        stopping = asyncio.create_task(_pass_on(stop, queue.shutdown))
+        queue = _queue(AsyncpgDriver(connection), attempts)
+        take_back = TakeBack(queue, attempts.retries, pace.heartbeat)
+        beside = (
+            asyncio.create_task(_pass_on(stop, queue, attempts, pace.grace)),
+            asyncio.create_task(take_back.keep_on()),
+        )
         try:
             await queue.run(
-                dequeue_timeout=_POLL,
-                heartbeat_timeout=_HEARTBEAT,
+                dequeue_timeout=pace.poll,
+                batch_size=_BATCH,
+                max_concurrent_tasks=_HANDS,
+                heartbeat_timeout=pace.heartbeat,
                 shutdown_on_listener_failure=True,
             )
         finally:
-            stopping.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await connection.close(timeout=2)
 
 
-async def _pass_on(stop: asyncio.Event, shutdown: asyncio.Event) -> None:
+async def _pass_on(
+    stop: asyncio.Event, queue: PgQueuer, attempts: Attempts, grace: timedelta
+) -> None:
     await stop.wait()
-    shutdown.set()
+    queue.shutdown.set()
+    attempts.end_within(grace)
 
 
-def _register(queue: PgQueuer, run: Callable[[Job], Awaitable[None]]) -> None:
-    async def attempt(job: Job) -> None:
-        try:
-            await run(job)
-        except Exception as failed:
-            error = type(failed).__name__
-            log.warning("job failed", job=job.name.value, job_id=str(job.id), error=error)
-            raise JobFailed(error) from None
-
-    async def entrypoint(row: models.Job) -> None:
-        await attempt(job_of(row))
-
-    executor = partial(
-        DatabaseRetryEntrypointExecutor, max_attempts=_ATTEMPTS, max_delay=_LONGEST_DELAY
-    )
+def _queue(driver: Driver, attempts: Attempts) -> PgQueuer:
+    queries = LiveQueries(driver)
+    queue = PgQueuer(driver, queries=queries)
+    # Names of a newer release are none of ours: its jobs stay for its workers.
     for name in JobName:
-        # `hold` keeps what failed to the end, so that it can be looked at and tried again.
-        queue.entrypoint(
+        # `hold` keeps what was given up, so that it can be looked at and tried again.
+        queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(
+            attempts.make
+        )
+    for name, times in _SCHEDULES.items():
+        queue.schedule(name.value, times)(_tick(queries, name))
+    return queue
+
+
+def _tick(queries: LiveQueries, name: JobName) -> Callable[[models.Schedule], Awaitable[None]]:
+    async def tick(_: models.Schedule) -> None:
+        await queries.enqueue(
             name.value,
-            concurrency_limit=_AT_ONCE.get(name, 0),
-            executor_factory=executor,
-            on_failure="hold",
-        )(entrypoint)
+            b"{}",
+            priority=name.priority,
+            dedupe_key=f"tick:{name.value}",
+            headers={"job_id": str(uuid4())},
+            on_conflict="skip",
+        )
 
-    for name, expression in _SCHEDULES.items():
-        queue.schedule(name.value, expression)(_scheduled(name, attempt))
-
-
-def _scheduled(
-    name: JobName, attempt: Callable[[Job], Awaitable[None]]
-) -> Callable[[models.Schedule], Awaitable[None]]:
-    async def work(_: models.Schedule) -> None:
-        await attempt(Job(id=UUID(int=0), name=name, payload={}))
-
-    return work
+    return tick

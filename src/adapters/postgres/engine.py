@@ -19,6 +19,13 @@ STATEMENT_TIMEOUT = 3.0
 # Longer than the server's limit, which should act first; this one is for a silent network.
 _SILENCE_TIMEOUT = 3.5
 _IDLE_IN_TRANSACTION = 10.0
+# Connections of a process: for transactions, and for each kind of single reads.
+POOL_SIZE = 8
+READ_POOL_SIZE = 4
+# For the driver to ask the server to stop what was given up; it would hold its locks until its
+# time is up, with nobody waiting for it.
+_FAREWELL_SECONDS = 0.25
+_LENT = "gatepost.lent"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -50,7 +57,7 @@ async def connect(
         )
 
 
-def create_engine(url: str, *, pool_size: int = 8, max_overflow: int = 0) -> AsyncEngine:
+def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0) -> AsyncEngine:
     """Make the engine; nothing is connected yet. Raises ValueError for another URL."""
     dsn = to_dsn(url)
 
@@ -78,8 +85,13 @@ def _refuse_closed(connection: object, entry: ConnectionPoolEntry, proxy: object
     Without it each connection that was idle during a restart would fail one transaction.
     """
     driver: asyncpg.Connection | None = entry.driver_connection
-    if driver is None or driver.is_closed():
+    if driver is not None and not driver.is_closed():
+        entry.info[_LENT] = True
+        return
+    if _LENT in entry.info:
         raise DisconnectionError("closed by the server")
+    # Replaced again and again, the pool would give up with what looks like a mistake of ours.
+    raise ConnectionResetError("closed by the server as soon as it was opened")
 
 
 def _cut_off(context: ExceptionContext) -> None:
@@ -88,7 +100,11 @@ def _cut_off(context: ExceptionContext) -> None:
     if connection is None or connection.invalidated or not _is_unanswered(context):
         return
     driver: asyncpg.Connection | None = connection.connection.driver_connection
-    if driver is not None:
+    if driver is None:
+        return
+    if isinstance(context.original_exception, asyncio.CancelledError):
+        asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, driver.terminate)
+    else:
         driver.terminate()
 
 

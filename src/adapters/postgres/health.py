@@ -6,6 +6,7 @@ import asyncpg
 
 from ...application.ports.delivery import Backlog, BacklogReader
 from ...application.ports.storage import HealthCheck
+from ...domain.audit import AuditType
 from ...domain.errors import Unavailable
 from .engine import ReadPool
 from .migrate import is_behind
@@ -20,7 +21,11 @@ SELECT (SELECT count(*) FROM (
            SELECT FROM pgqueuer WHERE status = 'failed' LIMIT {_MOST_COUNTED}) AS c) AS failed,
        (SELECT greatest(0, extract(epoch FROM now() - min(execute_after)))::float8
           FROM (SELECT execute_after FROM pgqueuer WHERE status = 'queued'
-                 ORDER BY id LIMIT {_MOST_COUNTED}) AS c) AS oldest
+                 ORDER BY id LIMIT {_MOST_COUNTED}) AS c) AS oldest,
+       (SELECT count(*) FROM (
+           SELECT FROM audit_events
+            WHERE type = '{AuditType.MAIL_UNDELIVERABLE}' AND created_at > now() - interval '1 day'
+            LIMIT {_MOST_COUNTED}) AS c) AS undeliverable
 """  # noqa: S608
 
 
@@ -60,6 +65,7 @@ class PostgresBacklog(BacklogReader):
 
     async def read(self) -> Backlog:
         row = await self._pool.fetchrow(_BACKLOG)
-        if row is None or row["oldest"] is None:
-            return Backlog(0, row["failed"] if row else 0, 0.0)
-        return Backlog(row["pending"], row["failed"], row["oldest"])
+        if row is None:
+            return Backlog(0, 0, 0.0)
+        oldest = row["oldest"] or 0.0
+        return Backlog(row["pending"], row["failed"], oldest, row["undeliverable"])

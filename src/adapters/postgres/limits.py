@@ -7,7 +7,7 @@ import asyncpg
 from ...application.ports.limits import RateLimiter
 from ...application.ports.security import Clock
 from ...domain.limits import MEMORY, MOST_STRIKES, Budget, Decision
-from .engine import ReadPool
+from .engine import READ_POOL_SIZE, ReadPool
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -89,7 +89,7 @@ class PostgresRateLimiter(RateLimiter):
     way round. The table is unlogged: a crash of the server empties it, and every budget.
     """
 
-    def __init__(self, url: str, *, size: int = 4, now: Clock | None = None) -> None:
+    def __init__(self, url: str, *, size: int = READ_POOL_SIZE, now: Clock | None = None) -> None:
         self._pool = ReadPool(url, size=size)
         self._now = now
         self.open = self._pool.open

@@ -63,6 +63,11 @@ def is_behind(revision: str | None) -> bool:
     return revision is None or (revision in known and revision != head)
 
 
+def is_ahead(revision: str | None) -> bool:
+    """Tell whether a newer release migrated the database."""
+    return revision is not None and revision not in _known()[0]
+
+
 async def run(url: str, step: Callable[[Config], None]) -> None:
     """Run an Alembic command on a connection of its own."""
 

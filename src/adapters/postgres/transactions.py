@@ -6,6 +6,7 @@ from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ...application.outcomes import deciding
 from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
@@ -70,7 +71,8 @@ class PostgresTransaction(Transaction):
         return PgQueuerJobs(self._connection)
 
     async def commit(self) -> None:
-        await self._connection.commit()
+        with deciding():
+            await self._connection.commit()
 
 
 class PostgresUnitOfWork(UnitOfWork):

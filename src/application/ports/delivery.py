@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditType
+from ...domain.errors import ValidationFailed
 from ...domain.limits import Rule
 
 
@@ -22,6 +25,30 @@ class JobName(StrEnum):
     ROTATE_KEYS = "keys.rotate.v1"
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
+
+    @property
+    def priority(self) -> int:
+        """Tell what goes first: the higher one."""
+        return _PRIORITY.get(self, _ORDINARY)
+
+    @property
+    def at_once(self) -> int | None:
+        """Tell how many may run at once, in all workers together; None for any number."""
+        return _AT_ONCE.get(self)
+
+    @property
+    def deadline(self) -> timedelta:
+        """Tell how long one may run; what hangs is given up and tried again."""
+        return _DEADLINE.get(self, _SHORT)
+
+
+# Somebody waits for a mail; nobody waits for the cleaning, and an export takes its time.
+_PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
+_ORDINARY = 10
+# Of the heavy ones a few: connections, and the hands of workers, are for who waits.
+_AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.PURGE: 1}
+_DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
+_SHORT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +80,10 @@ class MailTemplate(StrEnum):
     EXPORT_READY = "export_ready"
 
 
+class Undeliverable(Exception):
+    """No try will ever deliver this mail: its address is refused for good. Names no address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
     """One mail to one stored address. `id` makes the Message-ID, the same at every attempt."""
@@ -64,24 +95,49 @@ class Mail:
     username: str
     link: str | None = field(repr=False)
 
+    @property
+    def recipient(self) -> EmailAddress:
+        """Take the address only as it would be stored: what is anything else came another way.
+
+        Raises Undeliverable.
+        """
+        try:
+            address = EmailAddress.parse(self.to)
+        except ValidationFailed:
+            raise Undeliverable("The recipient is not an address.") from None
+        if address.value != self.to:
+            raise Undeliverable("The recipient is not an address as it is stored.")
+        return address
+
 
 class Mailer(Protocol):
     async def send(self, mail: Mail) -> None:
-        """Render and deliver, or raise; safe to repeat."""
+        """Render and deliver, or raise; safe to repeat.
+
+        Raises Undeliverable where that is no use, Unavailable while mail cannot be delivered.
+        """
         ...
 
     async def check(self) -> None:
         """Raise Unavailable unless mail could be delivered now; delivers none."""
         return None
 
+    async def close(self) -> None:
+        """Let go of connections; nothing is sent afterwards."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How the queue stands: jobs that wait, those given up, seconds since the oldest was due."""
+    """How the queue stands: jobs that wait, those given up, seconds since the oldest was due.
+
+    `undeliverable` are the mails of the last day whose address was refused for good.
+    """
 
     pending: int
     failed: int
     oldest_seconds: float
+    undeliverable: int = 0
 
 
 class BacklogReader(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -14,6 +14,7 @@ from ...domain.audit import AuditEntry, AuditFilter
 from ...domain.clients import Client, ClientId
 from ...domain.credentials import OneTimeToken, Purpose
 from ...domain.idempotency import StoredAnswer
+from ...domain.jobs import JobFilter, JobRecord
 from ...domain.keys import SigningKey
 from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
@@ -285,6 +286,10 @@ class AuditLog(Protocol):
         """List by (`created_at`, `id`), falling; with `before` what comes after that position."""
         ...
 
+    async def remove_before(self, time: datetime, limit: int) -> int:
+        """Delete up to `limit` entries made before a time; returns how many."""
+        ...
+
 
 class IdempotencyRepository(Protocol):
     async def find(self, key: bytes, now: datetime) -> StoredAnswer | None:
@@ -313,7 +318,26 @@ class JobQueue(Protocol):
         ...
 
     async def drop_of(self, account_id: AccountId) -> None:
-        """Delete the jobs of an account that no worker has begun."""
+        """Delete the jobs of an account that wait or were given up."""
+        ...
+
+    async def list_oldest(self, filter_: JobFilter, *, limit: int) -> Sequence[JobRecord]:
+        """List up to `limit` jobs that are not done, oldest first."""
+        ...
+
+    async def revive(self, filter_: JobFilter, *, limit: int) -> int:
+        """Let up to `limit` dead jobs wait again, due at once and never tried; returns how many.
+
+        One whose like is queued meanwhile stays dead.
+        """
+        ...
+
+    async def remove_dead(self, filter_: JobFilter, *, older: timedelta, limit: int) -> int:
+        """Delete up to `limit` jobs that died longer ago; returns how many."""
+        ...
+
+    async def forget_done(self, *, older: timedelta, limit: int) -> int:
+        """Delete up to `limit` traces of what was done longer ago; returns how many."""
         ...
 
 
@@ -343,7 +367,9 @@ class Transaction(Protocol):
     @property
     def exports(self) -> ExportRepository: ...
 
-    async def commit(self) -> None: ...
+    async def commit(self) -> None:
+        """Make it last; while it is under way deadlines wait a moment for its outcome."""
+        ...
 
 
 class UnitOfWork(Protocol):

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, keys, service
+from . import accounts, audit, clients, configuration, doctor, hashing, jobs, keys, service
 from .output import fail_as
 
 app = typer.Typer(
@@ -18,8 +18,11 @@ service.add_to(app)
 accounts.add_to(app)
 clients.add_to(app)
 keys.add_to(app)
+jobs.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
+hashing.add_to(app)
+doctor.add_to(app)
 
 
 def main() -> None:

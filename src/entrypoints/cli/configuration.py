@@ -1,4 +1,4 @@
-"""`config check` and `openapi`."""
+"""`config` and `openapi`."""
 
 import json
 from typing import Any
@@ -7,7 +7,9 @@ import typer
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from ..settings import known_names, load
+from ..dangers import Danger, dangers_in
+from ..deployment import Deployment
+from ..settings import known_names, load, secret_files
 from .output import Output, OutputOption, show
 
 config = typer.Typer(help="Settings.", no_args_is_help=True)
@@ -20,9 +22,33 @@ def add_to(app: typer.Typer) -> None:
 
 @config.command("check")
 def check(output: OutputOption = Output.TEXT) -> None:
-    """Check every setting, secrets included, and start nothing."""
+    """Check every setting, secrets and templates included; tell dangerous ones with reasons.
+
+    Exits with 1 for what stops a start; what is only dangerous is told, and fails `doctor`.
+    """
+    from ..mailing import mailer_of
+
     settings = load()
-    show({"settings": "ok", "environment": settings.environment.value}, output)
+    mailer_of(settings)
+    found = list(dangers_in(Deployment(settings, secret_files())))
+    summary = {"settings": "ok", "environment": settings.environment.value}
+    if output is Output.JSON:
+        show({**summary, "dangers": [_as_record(danger) for danger in found]}, output)
+        return
+    show(summary, output)
+    for danger in found:
+        typer.echo(f"{danger.severity}: {danger.code}: {danger.setting}: {danger.reason}")
+        typer.echo(f"  -> {danger.instead}")
+
+
+def _as_record(danger: Danger) -> dict[str, str]:
+    return {
+        "code": danger.code,
+        "severity": danger.severity.value,
+        "setting": danger.setting,
+        "reason": danger.reason,
+        "instead": danger.instead,
+    }
 
 
 @config.command("show")

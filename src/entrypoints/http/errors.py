@@ -63,6 +63,24 @@ METHOD_NOT_ALLOWED = ProblemType(
     "This address has no such method.",
     "The Allow header lists those that it has.",
 )
+BODY_TOO_SLOW = ProblemType(
+    "body_too_slow",
+    408,
+    "The body did not arrive in time.",
+    "Within 15 seconds all of it must be there; the connection is closed.",
+)
+HEAD_TOO_SLOW = ProblemType(
+    "head_too_slow",
+    408,
+    "The request did not arrive in time.",
+    "Within 15 seconds all headers must be there; the connection is closed.",
+)
+HEAD_TOO_LARGE = ProblemType(
+    "head_too_large",
+    431,
+    "The headers are too large.",
+    "At most 32 KiB of request line and headers are read; the connection is closed.",
+)
 BODY_TOO_LARGE = ProblemType(
     "body_too_large", 413, "The body is too large.", "At most 64 KiB are read."
 )
@@ -88,9 +106,12 @@ INTERNAL_ERROR = ProblemType(
 _OF_HTTP = (
     MALFORMED,
     METHOD_NOT_ALLOWED,
+    HEAD_TOO_SLOW,
+    BODY_TOO_SLOW,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     PRECONDITION_REQUIRED,
+    HEAD_TOO_LARGE,
     INTERNAL_ERROR,
 )
 

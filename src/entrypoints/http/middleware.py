@@ -1,5 +1,6 @@
 """The one layer around all routes: ids, headers, limits, and the last resort."""
 
+import asyncio
 import logging
 import re
 import time
@@ -16,6 +17,7 @@ from ...domain.errors import OriginNotAllowed
 from ..request_id import REQUEST_ID
 from .client_address import CLIENT_KEY, clean_user_agent, client_ip
 from .cors import Cors, RawHeaders
+from .deadlines import RequestDeadlines, RequestTime
 from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
 from .options import HttpOptions
 from .rate_limits import rate_limit_headers
@@ -49,8 +51,9 @@ class Layer:
         self._proxies = options.trusted_proxies
         self._requests = options.requests
         self._draining = options.draining
+        self._deadlines = RequestDeadlines(options.body_seconds, options.work_seconds)
         self._cors = Cors(options.allowed_origins)
-        self._defaults = [*_DEFAULTS, _HSTS] if options.is_https else _DEFAULTS
+        self._defaults = safe_headers(options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,13 +65,17 @@ class Layer:
         # A task of the server's for each request: nothing has to be taken back.
         REQUEST_ID.set(client.request_id)
         with telling() as standings:
-            answer = _Answer(send, self._added(client, headers), self._defaults, standings)
-            limited = _limited(scope, receive, headers)
+            patience = RequestTime(self._deadlines)
+            answer = _Answer(
+                send, self._added(client, headers), self._defaults, standings, patience
+            )
+            limited = _limited(scope, receive, headers, patience)
             started = time.perf_counter()
             self._requests.in_flight += 1
             try:
                 await self._answer(scope, headers, limited, answer)
             finally:
+                patience.stop()
                 self._requests.in_flight -= 1
                 seconds = time.perf_counter() - started
                 self._requests.observed(scope["method"], _template(scope), answer.status, seconds)
@@ -84,6 +91,12 @@ class Layer:
             await self._respond(scope, headers, receive, answer)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            refused = answer.patience.refusal
+            if answer.patience.was_cancelled_by_others() or refused is None:
+                raise
+            _log.warning("gave up", extra={"code": refused.type.code, "route": _template(scope)})
+            await self._problems.answer(scope, refused)(scope, receive, answer)
         except Exception:
             _log.exception("unhandled")
             if answer.started:
@@ -128,21 +141,28 @@ class Layer:
 class _Answer:
     """Sends an answer with our headers; what a route set itself wins over the defaults."""
 
-    __slots__ = ("_added", "_defaults", "_send", "_standings", "started", "status")
+    __slots__ = ("_added", "_defaults", "_send", "_standings", "patience", "started", "status")
 
     def __init__(
-        self, send: Send, added: RawHeaders, defaults: RawHeaders, standings: Standings
+        self,
+        send: Send,
+        added: RawHeaders,
+        defaults: RawHeaders,
+        standings: Standings,
+        patience: RequestTime,
     ) -> None:
         self._send = send
         self._added = added
         self._defaults = defaults
         self._standings = standings
+        self.patience = patience
         self.started = False
         self.status = _NOT_ANSWERED
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self.patience.stop()
             self.status = message["status"]
             given: RawHeaders = list(message.get("headers", ()))
             names = {name for name, _ in given}
@@ -151,6 +171,11 @@ class _Answer:
             limits = rate_limit_headers(self._standings)
             message["headers"] = [*given, *defaults, *added, *limits]
         await self._send(message)
+
+
+def safe_headers(options: HttpOptions) -> RawHeaders:
+    """List what every answer bears unless its route says otherwise."""
+    return [*_DEFAULTS, _HSTS] if options.is_https else _DEFAULTS
 
 
 def _reading(scope: Scope) -> Scope:
@@ -167,8 +192,13 @@ def _template(scope: Scope) -> str:
     return _NO_ROUTE if route is None else getattr(route, "path", _NO_ROUTE)
 
 
-def _limited(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
-    """Refuse a body that is too large when it is read: by what was announced, then by count."""
+def _limited(
+    scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], patience: RequestTime
+) -> Receive:
+    """Refuse a body that is too large when it is read: by what was announced, then by count.
+
+    One that is too slow ends the task.
+    """
     if scope["method"] == "GET":
         return receive
     announced = headers.get(b"content-length")
@@ -178,10 +208,13 @@ def _limited(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> 
         nonlocal left
         if announced is not None and announced.isdigit() and int(announced[:20]) > MAX_BODY:
             raise RequestRefused(BODY_TOO_LARGE)
+        patience.reading()
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
             raise RequestRefused(BODY_TOO_LARGE)
+        if not message.get("more_body"):
+            patience.read()
         return message
 
     return counted

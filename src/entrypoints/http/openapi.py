@@ -12,7 +12,13 @@ from .errors import PROBLEM_JSON, catalogue
 Responses = dict[int | str, dict[str, Any]]
 
 _ANYWHERE = ("internal_error", "unavailable")
-BODY = ("malformed_request", "body_too_large", "unsupported_media_type", "validation_failed")
+BODY = (
+    "malformed_request",
+    "body_too_slow",
+    "body_too_large",
+    "unsupported_media_type",
+    "validation_failed",
+)
 KEYED = ("idempotency_key_reused", "idempotency_key_in_use")
 CALLER = ("unauthenticated", "access_token_invalid", "insufficient_scope", "rate_limited")
 _REFRESH_COOKIE = {

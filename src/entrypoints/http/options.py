@@ -8,6 +8,11 @@ from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
+BODY_SECONDS = 15.0
+# A hanging statement ends after 3 s by itself; this is for what adds up. With the moments beyond
+# it, for a commit and for the end of a connection, no request takes more than 5 s and its body.
+WORK_SECONDS = 4.25
+
 _LOCAL = "http://127.0.0.1:8000"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -42,7 +47,8 @@ class HttpOptions:
     origins come from these two alone, never from a request. `draining` tells whether the process
     is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
     without it there is none. `health_checks` tells whether `/health` shows what it looked at, and
-    `check_seconds` how long each thing looked at has to answer.
+    `check_seconds` how long each thing looked at has to answer. A body takes at most
+    `body_seconds` to arrive, the work until the answer `work_seconds`.
     """
 
     version: str = "unknown"
@@ -57,6 +63,8 @@ class HttpOptions:
     metrics: Callable[[], Awaitable[bytes]] | None = None
     health_checks: bool = True
     check_seconds: float = 1
+    body_seconds: float = BODY_SECONDS
+    work_seconds: float = WORK_SECONDS
 
     @property
     def secure_cookies(self) -> bool:

@@ -69,10 +69,11 @@ def test_invented_methods_share_a_label_and_are_not_kept(metrics: PrometheusMetr
 
 
 def test_the_queue_of_jobs_is_shown_when_it_is_known(metrics: PrometheusMetrics) -> None:
-    found = samples_of(metrics.render(Backlog(3, 1, 42.5)))
+    found = samples_of(metrics.render(Backlog(3, 1, 42.5, 7)))
     assert found["gatepost_outbox_pending", frozenset()] == 3
     assert found["gatepost_outbox_failed", frozenset()] == 1
     assert found["gatepost_outbox_oldest_age_seconds", frozenset()] == 42.5
+    assert found["gatepost_mails_undeliverable", frozenset()] == 7
     assert b"gatepost_outbox" not in metrics.render(None)
 
 

@@ -1,13 +1,25 @@
+import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from gatepost.application.jobs import client_of, sealed_job, unseal
-from gatepost.application.ports.delivery import JobName
+from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.ports.security import SealBroken
+from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import Purpose
-from gatepost.domain.errors import Unavailable
-from tests.builders import a_job, a_session, a_token, an_account, an_unproven_account, new_id
+from gatepost.domain.errors import NotFound, Unavailable
+from gatepost.domain.jobs import JobFilter, JobRecord, JobState
+from tests.builders import (
+    a_job,
+    a_session,
+    a_token,
+    an_account,
+    an_entry,
+    an_unproven_account,
+    new_id,
+)
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
 
@@ -92,3 +104,117 @@ async def test_a_job_that_nobody_takes_is_told_after_minutes(service: Service) -
     service.ports.backlog.oldest_seconds = 301
     with pytest.raises(Unavailable):
         await check()
+
+
+@pytest.fixture
+def dead(service: Service) -> list[Job]:
+    """Three jobs that were given up."""
+    names = (JobName.SEND_MAIL, JobName.SEND_MAIL, JobName.REQUEST_RESET)
+    jobs = [a_job(name=name, payload={"sealed": "5ec2e7"}) for name in names]
+    table, now = service.storage.committed.queue, service.clock()
+    for job in jobs:
+        table.dead[job.id] = job
+        table.records[job.id] = JobRecord(
+            id=job.id,
+            name=job.name,
+            state=JobState.DEAD,
+            attempts=25,
+            error="OSError",
+            created_at=now,
+            due_at=now,
+            changed_at=now,
+        )
+    return jobs
+
+
+async def test_operators_see_how_jobs_stand_and_not_what_they_are_about(
+    service: Service, dead: list[Job]
+) -> None:
+    await service.forget()
+    shown = await service.gatepost.jobs.list(filter_=JobFilter(), limit=3)
+    assert [record.id for record in shown] == [job.id for job in dead]
+    only_dead = JobFilter(state=JobState.DEAD, name=JobName.REQUEST_RESET)
+    (one,) = await service.gatepost.jobs.list(filter_=only_dead, limit=50)
+    assert one.id == dead[2].id
+    assert "5ec2e7" not in repr(shown)
+
+
+async def test_a_dead_job_is_tried_again_alone_or_with_all_others(
+    service: Service, dead: list[Job]
+) -> None:
+    letters = service.gatepost.jobs.dead
+    one = JobFilter(ids=(dead[0].id,))
+    assert await letters.retry(filter_=one, client=CLIENT) == 1
+    assert service.storage.queued == [dead[0]]
+    assert len(service.audited(AuditType.JOBS_RETRIED)) == 1
+    with pytest.raises(NotFound):
+        await letters.retry(filter_=one, client=CLIENT)
+    assert await letters.retry(filter_=JobFilter(), client=CLIENT) == 2
+    assert await letters.retry(filter_=JobFilter(), client=CLIENT) == 0
+    assert len(service.audited(AuditType.JOBS_RETRIED)) == 2
+
+
+async def test_dead_jobs_are_purged_by_age_and_name(service: Service, dead: list[Job]) -> None:
+    purge, mails = service.gatepost.jobs.dead.purge, JobFilter(name=JobName.SEND_MAIL)
+    await service.forget()
+    assert await purge(filter_=JobFilter(), older=DAY, client=CLIENT) == 0
+    assert service.audited(AuditType.JOBS_PURGED) == []
+    service.clock.advance(DAY + SECOND)
+    assert await purge(filter_=mails, older=DAY, client=CLIENT) == 2
+    assert await purge(filter_=JobFilter(), older=DAY, client=CLIENT) == 1
+    assert len(service.audited(AuditType.JOBS_PURGED)) == 2
+    assert len(service.storage.queued) == 1
+
+
+async def test_many_dead_jobs_are_revived_in_small_transactions_and_noted_once(
+    service: Service, dead: list[Job]
+) -> None:
+    table = service.storage.committed.queue
+    for _ in range(500):
+        job = a_job()
+        table.dead[job.id] = job
+        table.records[job.id] = replace(table.records[dead[0].id], id=job.id)
+    before = service.uow.opened
+    assert await service.gatepost.jobs.dead.retry(filter_=JobFilter(), client=CLIENT) == 503
+    assert service.uow.opened - before == 2
+    assert len(service.audited(AuditType.JOBS_RETRIED)) == 1
+
+
+async def test_a_job_that_hangs_is_given_up_at_its_deadline(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    async def hang(job: Job) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(JobName, "deadline", timedelta(0))
+    jobs = replace(service.gatepost.jobs, handlers={JobName.SEND_MAIL: hang})
+    with pytest.raises(TimeoutError):
+        await jobs.run(a_job())
+    assert ended.is_set()
+
+
+async def test_entries_of_the_audit_trail_go_when_they_are_old(service: Service) -> None:
+    trail, now = service.storage.committed.audit, service.clock()
+    old, young = an_entry(), an_entry()
+    trail.append(replace(old, created_at=now - 366 * DAY))
+    trail.append(replace(young, created_at=now - 364 * DAY))
+    await service.purge()
+    kept = {entry.id for entry in service.storage.audit_entries}
+    assert young.id in kept
+    assert old.id not in kept
+
+
+def test_mail_goes_before_requests_exports_and_cleaning() -> None:
+    names = (JobName.SEND_MAIL, JobName.REQUEST_RESET, JobName.BUILD_EXPORT, JobName.PURGE)
+    assert sorted(names, key=lambda name: -name.priority) == list(names)
+
+
+def test_heavy_jobs_run_a_few_at_once_and_may_take_long() -> None:
+    assert JobName.SEND_MAIL.at_once is None
+    assert JobName.BUILD_EXPORT.at_once == 4
+    assert JobName.SEND_MAIL.deadline < JobName.BUILD_EXPORT.deadline

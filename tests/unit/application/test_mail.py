@@ -3,9 +3,13 @@ from datetime import timedelta
 import pytest
 
 from gatepost import Policies, assemble
+from gatepost.application.jobs import sealed_job
 from gatepost.application.mail import MailPolicy
-from gatepost.application.ports.delivery import MailTemplate
+from gatepost.application.ports.delivery import JobName, MailTemplate
+from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import digest
+from gatepost.domain.errors import Unavailable
+from tests.builders import new_id
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
 
@@ -86,3 +90,51 @@ async def test_a_mail_speaks_the_language_of_its_account(service: Service) -> No
     )
     await service.work()
     assert (service.last_mail().locale, service.last_mail().username) == ("de-AT", "ada")
+
+
+async def test_an_address_that_is_refused_for_good_is_noted_and_not_tried_again(
+    service: Service,
+) -> None:
+    await service.register()
+    service.mailer.refused.add("ada@example.com")
+    await service.work()
+    assert service.mails_to() == []
+    assert service.storage.queued == []
+    (account,) = service.storage.committed.accounts.values()
+    entry = service.storage.committed.audit[-1]
+    assert (entry.type, entry.subject, entry.reason) == (
+        AuditType.MAIL_UNDELIVERABLE,
+        account.id,
+        "address_refused",
+    )
+    assert (await service.gatepost.backlog.read()).undeliverable == 1
+
+
+async def test_ob_07_a_recipient_that_was_never_stored_so_gets_nothing(service: Service) -> None:
+    for to in ("ada@EXAMPLE.com", "ada@example.com\r\nBcc: eve@example.com"):
+        values = {
+            "template": "account_deleted",
+            "to": to,
+            "locale": "en",
+            "username": "ada",
+            "token": None,
+            "expires_at": (service.clock() + DAY).isoformat(),
+        }
+        job = sealed_job(service.ports.cipher, new_id(), JobName.SEND_MAIL, {**values})
+        await service.gatepost.jobs.run(job)
+    assert service.mailer.sent == []
+    noted = [entry.type for entry in service.storage.committed.audit[-2:]]
+    assert noted == [AuditType.MAIL_UNDELIVERABLE] * 2
+
+
+async def test_ob_01_a_mail_server_that_is_down_delays_mail_and_nothing_else(
+    service: Service,
+) -> None:
+    service.mailer.is_down = True
+    await service.register()
+    (job,) = service.storage.queued
+    with pytest.raises(Unavailable):
+        await service.gatepost.jobs.run(job)
+    service.mailer.is_down = False
+    await service.gatepost.jobs.run(job)
+    assert service.mails_to() == ["welcome"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.adapters.mail.server import SmtpServer
 from gatepost.entrypoints.master_keys import master_keys
 from gatepost.entrypoints.settings import (
     SECRET_NAMES,
@@ -17,6 +18,7 @@ from gatepost.entrypoints.settings import (
     SettingsError,
     known_names,
     load,
+    secret_files,
 )
 from tests.children import IMPORTING
 
@@ -177,6 +179,8 @@ def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEPOST_MAIL__URL", "pigeon://loft"),
         ("GATEPOST_MAIL__URL", "file://host/folder"),
         ("GATEPOST_MAIL__URL", "file:folder"),
+        ("GATEPOST_MAIL__URL", "smtps://user@mail.example.com"),
+        ("GATEPOST_MAIL__TEMPLATES", " "),
         ("GATEPOST_SECRETS__KEYS", "short"),
         ("DATABASE_URL", "mysql://db/gatepost"),
         ("DATABASE_URL", "postgresql://db:port/gatepost"),
@@ -256,6 +260,16 @@ def test_a_secret_file_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch) -
     assert problems() == ["DATABASE_URL: given twice, also as DATABASE_URL_FILE"]
 
 
+def test_where_each_secret_was_read_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert secret_files() == {}
+    Path("url").write_text("postgresql://db/one\n")
+    Path(".env").write_text("DATABASE_URL_FILE=url\nREDIS_URL=redis://cache\nPORT=9001\n")
+    assert secret_files() == {"DATABASE_URL": Path("url"), "REDIS_URL": Path(".env")}
+    monkeypatch.setenv("REDIS_URL", "redis://other")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/two")
+    assert secret_files() == {}
+
+
 def test_a_group_that_is_given_in_part_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEPOST_HTTP__WORKERS", "3")
     settings = load(http={"host": "::1"})
@@ -324,3 +338,32 @@ def test_a_management_port_is_there_in_production_or_when_asked_for(
     monkeypatch.delenv("GATEPOST_HTTP__MANAGEMENT_PORT")
     production = load().model_copy(update={"environment": Environment.PRODUCTION})
     assert production.management_port == 9000
+
+
+def test_mail_goes_to_a_server_a_folder_or_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().mail_target == load().data_dir / "mail"
+    monkeypatch.setenv("GATEPOST_MAIL__URL", "file:///var/mails")
+    assert load().mail_target == Path("/var/mails")
+    monkeypatch.setenv("GATEPOST_MAIL__URL", "console:")
+    assert load().mail_target is None
+    monkeypatch.setenv("GATEPOST_MAIL__URL", "smtps://user:hunter22@mail.example.com")
+    assert isinstance(load().mail_target, SmtpServer)
+    assert "hunter22" not in repr(load()) + repr(load().mail_target)
+
+
+def test_re_20_in_production_a_mail_password_is_not_sent_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "GATEPOST_MAIL__URL"
+    monkeypatch.setenv("GATEPOST_ENVIRONMENT", "production")
+    for url, refused in {
+        "smtp://u:hunter22@mail.example.com": True,
+        "smtp://mail.example.com": False,
+        "smtps://u:hunter22@mail.example.com": False,
+        "smtp+starttls://u:hunter22@mail.example.com": False,
+    }.items():
+        monkeypatch.setenv(name, url)
+        with pytest.raises(SettingsError) as told:
+            load()
+        assert (name in str(told.value)) is refused, url
+        assert "hunter22" not in str(told.value)

@@ -1,0 +1,25 @@
+"""Moments in which giving up would leave nobody knowing what was done."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_deciding: set[asyncio.Task[object] | None] = set()
+
+
+@contextmanager
+def deciding() -> Iterator[None]:
+    """Mark the current task as waiting for an outcome, as a commit does.
+
+    Whoever sets deadlines lets it wait a little longer: what was done is not to be told as failed.
+    """
+    task = asyncio.current_task()
+    _deciding.add(task)
+    try:
+        yield
+    finally:
+        _deciding.discard(task)
+
+
+def is_deciding(task: asyncio.Task[object] | None) -> bool:
+    return task in _deciding

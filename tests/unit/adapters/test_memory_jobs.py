@@ -1,0 +1,24 @@
+"""The job queue in memory passes the suite of job queues."""
+
+import pytest
+
+from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork, MemoryWorker
+from tests.contracts.jobs import RETRIES, Work
+from tests.contracts.jobs import JobWorkContract as TestJobWork
+
+__all__ = ["TestJobWork"]
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+@pytest.fixture
+def uow(storage: MemoryStorage) -> MemoryUnitOfWork:
+    return MemoryUnitOfWork(storage)
+
+
+@pytest.fixture
+def work(storage: MemoryStorage) -> Work:
+    return MemoryWorker(storage, RETRIES)
