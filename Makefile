@@ -125,11 +125,12 @@ $(SECRETS):
 # requirements-dev.lock  all of it, and the tools
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
+EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service --extra redis --extra smtp $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
@@ -149,7 +150,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml --extra service --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) --extra embedded --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }

@@ -1,6 +1,7 @@
 """Writing the audit trail, in the transaction of what it tells."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -53,6 +54,35 @@ class Auditor:
             )
         )
         self.metrics.noted(type_, failure)
+
+    async def note_all(
+        self,
+        tx: Transaction,
+        type_: AuditType,
+        now: datetime,
+        client: ClientContext,
+        *,
+        actor: UUID | None,
+        subjects: Sequence[UUID],
+        reason: str,
+    ) -> None:
+        """Append what was done to many, an entry each, at once."""
+        entry = AuditEntry(
+            id=self.secrets.new_id(),
+            created_at=now,
+            type=type_,
+            reason=reason,
+            actor=actor,
+            client_id=client.client_id,
+            ip=client.ip,
+            user_agent=client.user_agent,
+            request_id=client.request_id,
+        )
+        await tx.audit.append_all(
+            [replace(entry, id=self.secrets.new_id(), subject=subject) for subject in subjects]
+        )
+        for _ in subjects:
+            self.metrics.noted(type_, None)
 
     async def refused(
         self,

@@ -86,6 +86,7 @@ from .supervision import (
 )
 from .tokens import Authenticate, Issuer
 from .trail import ReadAudit
+from .transfer import ExportAccounts, ImportAccounts, Transfer
 
 _LOCAL = "http://127.0.0.1:8000"
 
@@ -120,6 +121,7 @@ class Gatepost:
     roles: Roles
     audit: ReadAudit
     exports: Exports
+    transfer: Transfer
     idempotency: Idempotency
     jobs: Jobs
     database: HealthCheck
@@ -150,6 +152,10 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
         roles=_roles(p, auditor),
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
         exports=_exports(p, auditor, reauthenticate),
+        transfer=Transfer(
+            ImportAccounts(p.uow, p.hasher, p.secrets, auditor, p.now),
+            ExportAccounts(p.uow, p.hasher, auditor, p.now),
+        ),
         idempotency=Idempotency(p.cipher, p.now),
         jobs=_jobs(p, policies, auditor, postbox, purge, keys.rotate),
         database=p.database,

@@ -36,6 +36,7 @@ class AuditType(StrEnum):
     EMAIL_CHANGE_UNDONE = "account.email_change_undone"
     EXPORT_REQUESTED = "account.export_requested"
     EXPORT_DOWNLOADED = "account.export_downloaded"
+    ACCOUNTS_EXPORTED = "accounts.exported"
     ROLE_CHANGED = "role.changed"
     ROLE_DELETED = "role.deleted"
     CLIENT_CREATED = "client.created"

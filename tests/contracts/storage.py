@@ -57,6 +57,7 @@ from tests.contracts.session_storage import (
     live,
 )
 from tests.contracts.trail_storage import AuditTrailContract, IdempotencyContract
+from tests.contracts.transfer_storage import TransferContract
 
 __all__ = [
     "AccountRacesContract",
@@ -79,6 +80,7 @@ __all__ = [
     "SessionRacesContract",
     "SigningKeyContract",
     "TransactionContract",
+    "TransferContract",
 ]
 
 QueuedJobs = Callable[[], Awaitable[list[Job]]]

@@ -46,6 +46,7 @@ from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
+from tests.contracts.storage import TransferContract as TestTransfer
 
 __all__ = [
     "TestAccountRaces",
@@ -68,6 +69,7 @@ __all__ = [
     "TestSessions",
     "TestSigningKeys",
     "TestTransactions",
+    "TestTransfer",
 ]
 
 TICK = timedelta(microseconds=1)

@@ -298,6 +298,9 @@ class MemoryAuditLog(AuditLog):
     async def append(self, entry: AuditEntry) -> None:
         self._rows.append(entry)
 
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None:
+        self._rows.extend(entries)
+
     async def forget(self, account_id: AccountId) -> None:
         self._rows[:] = [
             replace(row, ip=None, user_agent=None)

@@ -50,6 +50,10 @@ class PostgresAuditLog(AuditLog):
     async def append(self, entry: AuditEntry) -> None:
         await self._connection.execute(_INSERT, to_row(entry))
 
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None:
+        if entries:
+            await self._connection.execute(_INSERT, [to_row(entry) for entry in entries])
+
     async def forget(self, account_id: AccountId) -> None:
         await self._connection.execute(_FORGET, {"of": account_id})
 

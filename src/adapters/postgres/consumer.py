@@ -1,7 +1,7 @@
 """Taking jobs from the queue: each at least once, by one worker at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -25,7 +25,7 @@ from .failures import outages_as_unavailable
 _BATCH = 10
 _HANDS = 2 * _BATCH
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
-_SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
+SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +49,32 @@ async def consume(
     *,
     retries: RetryPolicy | None = None,
     pace: Pace | None = None,
+    schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> None:
     """Work jobs on a connection of its own until `stop` is set; running ones are finished.
+
+    `schedules`: the times of jobs that nobody asks for, as cron has them.
 
     Raises Unavailable when the connection cannot be had or is lost.
     """
     try:
         with outages_as_unavailable():
             attempts = Attempts(run, retries or RetryPolicy())
-            await _consume(url, attempts, stop, pace or Pace())
+            await _consume(url, attempts, schedules, stop, pace or Pace())
     except FailingListenerError as error:
         raise Unavailable from error
 
 
-async def _consume(url: str, attempts: Attempts, stop: asyncio.Event, pace: Pace) -> None:
+async def _consume(
+    url: str,
+    attempts: Attempts,
+    schedules: Mapping[JobName, str],
+    stop: asyncio.Event,
+    pace: Pace,
+) -> None:
     connection = await connect(to_dsn(url), statement_timeout=0)
     try:
-        queue = _queue(AsyncpgDriver(connection), attempts)
+        queue = _queue(AsyncpgDriver(connection), attempts, schedules)
         take_back = TakeBack(queue, attempts.retries, pace.heartbeat)
         beside = (
             asyncio.create_task(_pass_on(stop, queue, attempts, pace.grace)),
@@ -95,7 +104,7 @@ async def _pass_on(
     attempts.end_within(grace)
 
 
-def _queue(driver: Driver, attempts: Attempts) -> PgQueuer:
+def _queue(driver: Driver, attempts: Attempts, schedules: Mapping[JobName, str]) -> PgQueuer:
     queries = LiveQueries(driver)
     queue = PgQueuer(driver, queries=queries)
     # Names of a newer release are none of ours: its jobs stay for its workers.
@@ -104,7 +113,7 @@ def _queue(driver: Driver, attempts: Attempts) -> PgQueuer:
         queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(
             attempts.make
         )
-    for name, times in _SCHEDULES.items():
+    for name, times in schedules.items():
         queue.schedule(name.value, times)(_tick(queries, name))
     return queue
 

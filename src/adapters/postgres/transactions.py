@@ -20,6 +20,7 @@ from .jobs import PgQueuerJobs, refuse_renamed_queue
 from .keys import PostgresSigningKeys
 from .roles import PostgresRoles
 from .sessions import PostgresSessions
+from .transfer import PostgresTransfer
 
 
 class PostgresTransaction(Transaction):
@@ -65,6 +66,10 @@ class PostgresTransaction(Transaction):
     @cached_property
     def exports(self) -> PostgresExports:
         return PostgresExports(self._connection)
+
+    @cached_property
+    def transfer(self) -> PostgresTransfer:
+        return PostgresTransfer(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

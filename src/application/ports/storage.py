@@ -20,6 +20,7 @@ from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .delivery import Job
 from .exports import ExportRepository
+from .transfer import AccountTransfer
 
 
 class AccountRepository(Protocol):
@@ -276,6 +277,8 @@ class SigningKeyRepository(Protocol):
 class AuditLog(Protocol):
     async def append(self, entry: AuditEntry) -> None: ...
 
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None: ...
+
     async def forget(self, account_id: AccountId) -> None:
         """Take ip and user agent from all entries by or about an account; the ids stay."""
         ...
@@ -366,6 +369,8 @@ class Transaction(Protocol):
     def roles(self) -> RoleRepository: ...
     @property
     def exports(self) -> ExportRepository: ...
+    @property
+    def transfer(self) -> AccountTransfer: ...
 
     async def commit(self) -> None:
         """Make it last; while it is under way deadlines wait a moment for its outcome."""

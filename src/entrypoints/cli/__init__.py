@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, doctor, hashing, jobs, keys, service
+from . import (
+    accounts,
+    audit,
+    clients,
+    configuration,
+    doctor,
+    hashing,
+    jobs,
+    keys,
+    service,
+    transfer,
+)
 from .output import fail_as
 
 app = typer.Typer(
@@ -16,6 +27,7 @@ app = typer.Typer(
 )
 service.add_to(app)
 accounts.add_to(app)
+transfer.add_to(accounts.users)
 clients.add_to(app)
 keys.add_to(app)
 jobs.add_to(app)
