@@ -186,6 +186,55 @@ def test_keys_that_open_nothing_of_this_database_are_named_in_one_line(cli: Cli)
         assert refused.returncode == 1
         assert refused.stderr.count("\n") == 1
         assert refused.stderr.startswith("gatepost: settings_invalid: GATEPOST_SECRETS__KEYS: ")
+    # The way out where the master key is lost for good: `keys` opens none of them.
+    (lost,) = keys_in(cli("keys", "list"))
+    assert lost[0] in refused.stderr
+    (fresh,) = keys_in(cli("keys", "revoke", lost[0]))
+    assert fresh[0] != lost[0]
+    assert cli("users", "list").returncode == 0
+
+
+def keys_in(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    """Read a printed table of keys: kid, algorithm, state, master key, times."""
+    assert done.returncode == 0, done.stderr
+    return [line.split("  ") for line in done.stdout.splitlines()]
+
+
+def test_master_keys_that_are_damaged_stop_every_command_without_being_shown(cli: Cli) -> None:
+    assert cli("users", "list").returncode == 0
+    for damaged in (b"", b"\xff\x00secret", b"c2VjcmV0"):
+        (cli.folder / "data" / "master-keys").write_bytes(damaged)
+        refused = cli("users", "list")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("gatepost: settings_invalid: GATEPOST_SECRETS__KEYS: ")
+        assert "secret" not in refused.stderr
+
+
+def test_signing_keys_are_listed_rotated_and_revoked(cli: Cli) -> None:
+    assert cli("keys", "list").stdout == ""
+    ((active, *rest),) = keys_in(cli("keys", "rotate"))
+    assert rest[:3] == ["ES256", "active", "first"]
+    for _ in range(2):
+        first, (pending, *announced) = keys_in(cli("keys", "rotate"))
+        assert first[0] == active
+        assert announced[:3] == ["ES256", "pending", "first"]
+    listed = json.loads(cli("keys", "list", "--output", "json").stdout)
+    assert [set(key) for key in listed] == [
+        {
+            *("kid", "algorithm", "state", "master_key"),
+            *("created_at", "activates_at", "activated_at", "retires_at"),
+        }
+    ] * 2
+    assert listed[1]["activates_at"] > listed[1]["created_at"]
+    ((fresh, *_),) = keys_in(cli("keys", "revoke", active))
+    assert fresh not in {active, pending}
+    # Kids that begin with a hyphen are no options.
+    for unknown in (active, "-kid", "--kid"):
+        gone = cli("keys", "revoke", unknown)
+        assert (gone.returncode, gone.stderr[:21]) == (1, "gatepost: not_found: ")
+    assert cli("keys", "revoke").returncode == 2
+    trail = json.loads(cli("audit", "list", "--type", "key.revoked", "--output", "json").stdout)
+    assert {entry["reason"] for entry in trail} == {active, pending}
 
 
 def test_config_show_never_prints_a_secret(cli: Cli) -> None:
