@@ -188,6 +188,8 @@ class Bounded(asyncio.Protocol):
             return
         if self._is_busy() and not self.cycle.more_body:
             self.cycle.keep_alive = False
+            # What cannot become a request is not worth the memory.
+            self.transport.pause_reading()
             return
         if not (self._is_busy() and self.cycle.response_started):
             self.transport.write(self.limits.refusal(type_))

@@ -256,6 +256,24 @@ async def test_rubbish_behind_a_request_does_not_spoil_its_answer(patient: Serve
     assert b"slow" in said
 
 
+async def test_rubbish_in_a_body_that_waits_does_not_take_the_place_of_an_earlier_answer(
+    patient: Server,
+) -> None:
+    slow = GET.replace(b"/livez", b"/slow")
+    said = await patient.said(slow + slow + CHUNKED + b"zzz\r\n")
+    assert answers(said) == [b"200", b"200", b"400"]
+    assert said.count(b"slow") == 2
+
+
+async def test_headers_beyond_the_limit_are_not_read_on_behind_a_request(patient: Server) -> None:
+    async with patient.talk(GET.replace(b"/livez", b"/slow") + GET[:-2]) as (reader, writer):
+        for _ in range(64):
+            writer.write(b"X: " + b"y" * 65_000 + b"\r\n")
+        await reader.readuntil(b"slow")
+        assert writer.transport.get_write_buffer_size() > 0
+        assert answers(await _read(reader)) in ([], [b"431"])
+
+
 async def test_headers_beyond_the_limit_are_refused(patient: Server) -> None:
     large = GET[:-2] + b"X: " + b"y" * 40_000
     said = await patient.said(large, b"y" * 1000)
