@@ -22,7 +22,17 @@ from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.jobs import JobFilter, JobState
 from tests.builders import a_job
 from tests.children import IMPORTING, becomes_true
-from tests.contracts.jobs import RETRIES, Work, becomes, kill, listed, queue, removed, working
+from tests.contracts.jobs import (
+    RETRIES,
+    Work,
+    becomes,
+    kill,
+    listed,
+    queue,
+    removed,
+    revived,
+    working,
+)
 from tests.contracts.jobs import JobWorkContract as TestJobWork
 
 __all__ = ["TestJobWork"]
@@ -324,6 +334,42 @@ async def test_a_row_that_cannot_be_read_is_given_up_and_holds_up_nobody(
     await worker
     assert done.is_set()
     assert {record.error for record in await listed(uow)} == {"JSONDecodeError"}
+
+
+async def test_all_that_is_slow_at_once_leaves_hands_for_a_mail(
+    uow: PostgresUnitOfWork, work: Work
+) -> None:
+    slow = [name for name in JobName if name.at_once for _ in range(name.at_once)]
+    await queue(uow, *(a_job(name=name) for name in slow))
+    mailed = asyncio.Event()
+    begun: list[JobName] = []
+
+    async def run(job: Job) -> None:
+        if job.name is JobName.SEND_MAIL:
+            mailed.set()
+            return
+        begun.append(job.name)
+        if len(begun) == len(slow):
+            await queue(uow, a_job())
+        await mailed.wait()
+
+    await working(work, run, mailed)
+    assert sorted(begun) == sorted(slow)
+
+
+async def test_of_two_dead_jobs_with_one_id_one_is_revived(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    """What queues a job may run twice: the second time after the first job was given up."""
+    await kill(uow, work, a_job())
+    await sql.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload, headers, dedupe_key)"
+        " SELECT priority, status, entrypoint, payload, headers, dedupe_key FROM pgqueuer"
+    )
+    assert await revived(uow) == 1
+    states = [record.state for record in await listed(uow)]
+    assert sorted(states) == [JobState.DEAD, JobState.WAITING]
+    assert await revived(uow) == 0
 
 
 async def test_old_traces_of_jobs_go_in_batches(

@@ -23,7 +23,8 @@ from .failures import outages_as_unavailable
 
 # A worker takes no more than it can do at once: what it holds when it dies, others wait for.
 _BATCH = 10
-_HANDS = 2 * _BATCH
+# More than all jobs that are bounded (`JobName.at_once`) take together: the rest is for mail.
+_HANDS = 3 * _BATCH
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
 SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
 
