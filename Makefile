@@ -126,10 +126,10 @@ $(SECRETS):
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service --extra redis --extra smtp $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) --extra service --extra celery --extra redis --extra smtp $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) --extra service --extra celery --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
