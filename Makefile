@@ -133,7 +133,7 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) $(EXTRAS) --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 

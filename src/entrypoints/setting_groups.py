@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .setting_types import (
     BaseUrl,
+    BrokerUrl,
     Folder,
     Grace,
     Keys,
@@ -91,6 +92,14 @@ class MailSettings(Group):
     sender: Sender = Field("Gatepost <no-reply@example.com>", description="From header.")
     templates: Folder | None = Field(
         None, description="Folder whose `<language>/<mail>.{subject,txt,html}` go before ours."
+    )
+
+
+class JobSettings(Group):
+    relay_url: BrokerUrl | None = Field(
+        None,
+        description="Celery's broker, which `worker` hands jobs to instead of doing them:"
+        " redis://, rediss://, amqp:// or amqps://.",
     )
 
 

@@ -14,6 +14,7 @@ SECRET_NAMES = (
     "REDIS_URL",
     f"{PREFIX}SECRETS__KEYS",
     f"{PREFIX}MAIL__URL",
+    f"{PREFIX}JOBS__RELAY_URL",
 )
 _DOTENV = ".env"
 

@@ -21,6 +21,7 @@ from ..domain import limits
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd])")
 _WEB = ("http", "https")
+_BROKERS = ("redis", "rediss", "amqp", "amqps")
 _MAIL_URLS = "smtp://, smtps://, smtp+starttls://, file:///folder or console:"
 
 
@@ -113,6 +114,12 @@ def _redis_url(url: str) -> None:
         raise ValueError("redis://, rediss:// or unix://")
 
 
+def _broker_url(url: str) -> None:
+    parts = _split(url)
+    if parts is None or parts.scheme not in _BROKERS or not parts.hostname:
+        raise ValueError("redis://, rediss://, amqp:// or amqps:// and a host")
+
+
 def mail_target(url: str) -> SmtpServer | Path | None:
     """Return the server, the folder of `file:///folder`, None for `console:`, or raise ValueError.
 
@@ -158,5 +165,6 @@ Folder = Annotated[Path, BeforeValidator(_folder)]
 Sender = Annotated[str, AfterValidator(_sender)]
 DatabaseUrl = Annotated[SecretStr, _secret(to_dsn)]
 RedisUrl = Annotated[SecretStr, _secret(_redis_url)]
+BrokerUrl = Annotated[SecretStr, _secret(_broker_url)]
 MailUrl = Annotated[SecretStr, _secret(mail_target)]
 Keys = Annotated[SecretStr, _secret(MasterKeys.parse)]

@@ -30,6 +30,7 @@ from .setting_groups import (
     FrontendSettings,
     Group,
     HttpSettings,
+    JobSettings,
     LimitSettings,
     LogFormat,
     LogSettings,
@@ -123,6 +124,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     exports: ExportSettings = ExportSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    jobs: JobSettings = JobSettings()
     password: PasswordSettings = PasswordSettings()
     tokens: TokenSettings = TokenSettings()
     oauth: OAuthSettings = OAuthSettings()
@@ -294,6 +296,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     password, sessions = settings.password, settings.sessions
     if settings.database_direct_url is not None and settings.database_url is None:
         yield "DATABASE_DIRECT_URL: needs DATABASE_URL beside it"
+    if settings.jobs.relay_url is not None and settings.database_url is None:
+        yield f"{PREFIX}JOBS__RELAY_URL: needs DATABASE_URL beside it"
     if settings.management_port == settings.port:
         yield f"{PREFIX}HTTP__MANAGEMENT_PORT: another one than PORT"
     if password.memory_kib < 8 * password.parallelism:

@@ -13,6 +13,7 @@ from tests.children import is_gone
 from tests.faults.database import Database
 from tests.faults.load import until
 from tests.service import Service
+from tests.sink import Sink
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 # A worker that died leaves jobs that are taken over after its heartbeat, and tried again later.
@@ -62,4 +63,13 @@ def letters(*services: Service) -> dict[str, set[str]]:
         for file in (service.folder / "mail").glob("*.eml"):
             mail = email.message_from_bytes(file.read_bytes(), policy=policy.default)
             found[str(mail["To"])].add(str(mail["Message-ID"]))
+    return found
+
+
+def delivered(sink: Sink) -> dict[str, list[str]]:
+    """Return the message ids of the mails to each address, of copies too."""
+    found = defaultdict(list)
+    for received in sink.received:
+        mail = email.message_from_bytes(received.data, policy=policy.default)
+        found[received.recipient].append(str(mail["Message-ID"]))
     return found

@@ -1,9 +1,10 @@
 """Taking jobs from the queue: each at least once, by one worker at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from pgqueuer import PgQueuer
@@ -58,62 +59,79 @@ async def consume(
 
     Raises Unavailable when the connection cannot be had or is lost.
     """
+    pace = pace or Pace()
+    attempts = Attempts(run, retries or RetryPolicy())
+
+    def queue_on(driver: Driver) -> PgQueuer:
+        return queue_of(LiveQueries(driver), attempts.make, schedules)
+
+    def end() -> None:
+        attempts.end_within(pace.grace)
+
+    await keep_taking(url, queue_on, stop, end=end, retries=attempts.retries, pace=pace)
+
+
+async def keep_taking(
+    url: str,
+    queue_on: Callable[[Driver], PgQueuer],
+    stop: asyncio.Event,
+    *,
+    end: Callable[[], None],
+    retries: RetryPolicy,
+    pace: Pace,
+) -> None:
+    """Run a queue on a connection of its own until `stop`, when `end` is called, or it shuts down.
+
+    Raises Unavailable when the connection cannot be had or is lost.
+    """
     try:
         with outages_as_unavailable():
-            attempts = Attempts(run, retries or RetryPolicy())
-            await _consume(url, attempts, schedules, stop, pace or Pace())
+            connection = await connect(to_dsn(url), statement_timeout=0)
+            try:
+                queue = queue_on(AsyncpgDriver(connection))
+                await _run(queue, _pass_on(stop, queue, end), retries, pace)
+            finally:
+                await connection.close(timeout=2)
     except FailingListenerError as error:
         raise Unavailable from error
 
 
-async def _consume(
-    url: str,
-    attempts: Attempts,
-    schedules: Mapping[JobName, str],
-    stop: asyncio.Event,
-    pace: Pace,
+async def _run(
+    queue: PgQueuer, pass_on: Coroutine[Any, Any, None], retries: RetryPolicy, pace: Pace
 ) -> None:
-    connection = await connect(to_dsn(url), statement_timeout=0)
+    take_back = TakeBack(queue, retries, pace.heartbeat)
+    beside = (asyncio.create_task(pass_on), asyncio.create_task(take_back.keep_on()))
     try:
-        queue = _queue(AsyncpgDriver(connection), attempts, schedules)
-        take_back = TakeBack(queue, attempts.retries, pace.heartbeat)
-        beside = (
-            asyncio.create_task(_pass_on(stop, queue, attempts, pace.grace)),
-            asyncio.create_task(take_back.keep_on()),
+        await queue.run(
+            dequeue_timeout=pace.poll,
+            batch_size=_BATCH,
+            max_concurrent_tasks=_HANDS,
+            heartbeat_timeout=pace.heartbeat,
+            shutdown_on_listener_failure=True,
         )
-        try:
-            await queue.run(
-                dequeue_timeout=pace.poll,
-                batch_size=_BATCH,
-                max_concurrent_tasks=_HANDS,
-                heartbeat_timeout=pace.heartbeat,
-                shutdown_on_listener_failure=True,
-            )
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
     finally:
-        await connection.close(timeout=2)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def _pass_on(
-    stop: asyncio.Event, queue: PgQueuer, attempts: Attempts, grace: timedelta
-) -> None:
+async def _pass_on(stop: asyncio.Event, queue: PgQueuer, end: Callable[[], None]) -> None:
     await stop.wait()
     queue.shutdown.set()
-    attempts.end_within(grace)
+    end()
 
 
-def _queue(driver: Driver, attempts: Attempts, schedules: Mapping[JobName, str]) -> PgQueuer:
-    queries = LiveQueries(driver)
-    queue = PgQueuer(driver, queries=queries)
+def queue_of(
+    queries: LiveQueries,
+    do: Callable[[models.Job], Awaitable[None]],
+    schedules: Mapping[JobName, str] = SCHEDULES,
+) -> PgQueuer:
+    """Make a queue that gives each job to `do`, and ticks."""
+    queue = PgQueuer(queries.driver, queries=queries)
     # Names of a newer release are none of ours: its jobs stay for its workers.
     for name in JobName:
         # `hold` keeps what was given up, so that it can be looked at and tried again.
-        queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(
-            attempts.make
-        )
+        queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(do)
     for name, times in schedules.items():
         queue.schedule(name.value, times)(_tick(queries, name))
     return queue

@@ -1,4 +1,7 @@
-"""Jobs whose worker died: they count the attempt, wait, and are given up like any other."""
+"""Jobs whose worker died: they count the attempt, wait, and are given up like any other.
+
+What was handed to another engine and not begun there in time is put back uncounted.
+"""
 
 import asyncio
 import random
@@ -23,7 +26,7 @@ SELECT id, entrypoint, attempts, heartbeat, headers ->> 'job_id' AS job_id,
        coalesce((headers ->> 'crashes')::int, 0) AS crashes
   FROM pgqueuer
  WHERE status = 'picked' AND heartbeat < now() - $1::interval
-   AND queue_manager_id IS DISTINCT FROM $2::uuid
+   AND queue_manager_id IS DISTINCT FROM $2::uuid AND NOT headers ? 'handed_over'
  ORDER BY heartbeat LIMIT $3
 """
 # Of several workers that see it one takes it, and none if its own has woken up.
@@ -38,6 +41,14 @@ WITH taken AS (
     INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, traceback)
     SELECT id, $3::pgqueuer_status, entrypoint, priority, $7::jsonb FROM taken
 ) SELECT id FROM taken
+"""
+# The heartbeat of these is set ahead, to when they should have been begun. They stay as old as
+# they are, so that it is seen that nobody does them.
+_PUT_BACK = """
+UPDATE pgqueuer SET status = 'queued', updated = now(), queue_manager_id = NULL, slot = NULL,
+       headers = headers - 'handed_over'
+ WHERE status = 'picked' AND heartbeat < now() AND headers ? 'handed_over'
+RETURNING id
 """
 
 log = structlog.get_logger(__name__)
@@ -82,6 +93,8 @@ class TakeBack:
             await asyncio.sleep(self._heartbeat.total_seconds() / 2)
 
     async def __call__(self) -> None:
+        if unbegun := await self._queue.connection.fetch(_PUT_BACK):
+            log.warning("jobs not begun where they were handed to", jobs=len(unbegun))
         own = self._queue.qm.queue_manager_id
         for row in await self._queue.connection.fetch(_SILENT, self._heartbeat, own, _MOST):
             await self._take(row)
