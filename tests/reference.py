@@ -4,8 +4,6 @@ import ast
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
-from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,13 @@ from gatepost.entrypoints.cli import app as command_line
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
-from gatepost.entrypoints.settings import SECRET_NAMES, Settings, known_names
+from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
+from gatepost.entrypoints.settings import SECRET_NAMES
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
 _MADE = "<!-- Made by `make reference`. -->\n\n"
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def openapi() -> str:
@@ -108,7 +106,7 @@ def _data(kind: type[Any]) -> str:
 
 
 def settings() -> str:
-    rows = (_setting(name, path) for name, path in known_names())
+    rows = (_setting(name, field) for name, field in setting_fields())
     return (
         "# Settings\n\n"
         + _MADE
@@ -118,25 +116,10 @@ def settings() -> str:
     )
 
 
-def _setting(name: str, path: tuple[str, ...]) -> tuple[str, str, str]:
-    model: Any = Settings
-    for step in path[:-1]:
-        model = model.model_fields[step].annotation
-    field: FieldInfo = model.model_fields[path[-1]]
-    secret = " Secret." if name in SECRET_NAMES else ""
-    return f"`{name}`", _default(field.default), f"{field.description or ''}{secret}"
-
-
-def _default(value: object) -> str:
-    if value is None or value == ():
-        return ""
-    if isinstance(value, timedelta):
-        seconds = int(value.total_seconds())
-        unit, size = next((u, s) for u, s in _UNITS if seconds % s == 0)
-        return f"`{seconds // size}{unit}`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value.value if isinstance(value, StrEnum) else value}`"
+def _setting(name: str, field: FieldInfo) -> tuple[str, str, str]:
+    default, secret = spelled_default(field), " Secret." if name in SECRET_NAMES else ""
+    shown = "" if default is None else f"`{default}`"
+    return f"`{name}`", shown, f"{field.description or ''}{secret}"
 
 
 def commands() -> str:

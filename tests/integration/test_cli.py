@@ -244,6 +244,22 @@ def test_config_show_never_prints_a_secret(cli: Cli) -> None:
     assert "DATABASE_URL  (secret)" in shown.stdout
 
 
+def test_config_schema_lists_every_setting_with_a_default_that_is_taken(cli: Cli) -> None:
+    settings = json.loads(cli("config", "schema").stdout)["properties"]
+    shown = [
+        record["name"] for record in json.loads(cli("config", "show", "--output", "json").stdout)
+    ]
+    assert list(settings) == shown
+    assert settings["GATEPOST_TOKENS__ALGORITHM"]["enum"] == ["ES256", "RS256", "EdDSA"]
+    assert settings["DATABASE_URL"]["writeOnly"]
+    defaults = {name: one["default"] for name, one in settings.items() if "default" in one}
+    assert defaults["GATEPOST_TOKENS__ACCESS_TTL"] == "15m"
+    checked = cli("config", "check", **defaults)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    lines = cli("config", "schema", "--output", "text").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == shown
+
+
 def test_openapi_needs_no_database(cli: Cli) -> None:
     printed = cli("openapi", DATABASE_URL="postgresql://nowhere.invalid/x")
     assert printed.returncode == 0
