@@ -95,6 +95,10 @@ class Bounded(asyncio.Protocol):
         self._stop()
         self.limits.unread.stop(self)
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            # After a reset the server lets it run, and it would hold this connection.
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def data_received(self, data: bytes) -> None:
         self._has_sent = True

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -214,6 +216,21 @@ async def test_in_14_whoever_does_not_take_an_answer_is_let_go(hasty: Server) ->
     async with hasty.talk(GET.replace(b"/livez", b"/large")) as (reader, _):
         await reader.readexactly(15)
         await ended(hasty.state)
+
+
+async def test_a_connection_that_was_reset_while_idle_is_forgotten_at_once(hasty: Server) -> None:
+    async with hasty.talk(GET) as (reader, writer):
+        await reader.readuntil(b"}")
+        # Closing sends a reset, as it does for a client that crashed.
+        lingering = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+        writer.transport.abort()
+    await ended(hasty.state)
+    held = []
+    for _ in range(10):
+        await asyncio.sleep(SHORT / 5)
+        held.append(len(hasty.limits.unread))
+    assert set(held) == {0}
 
 
 async def test_in_14_honest_ones_are_served_beside_many_that_drip(patient: Server) -> None:
