@@ -19,6 +19,7 @@ import pytest
 from gatepost.adapters.postgres.consumer import Pace, consume
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
+from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobFilter, JobState
 from tests.builders import a_job
 from tests.children import IMPORTING, becomes_true
@@ -355,6 +356,32 @@ async def test_all_that_is_slow_at_once_leaves_hands_for_a_mail(
 
     await working(work, run, mailed)
     assert sorted(begun) == sorted(slow)
+
+
+async def test_a_worker_that_loses_its_connection_does_not_wait_for_what_hangs(
+    uow: PostgresUnitOfWork, url: str, sql: asyncpg.Connection
+) -> None:
+    await queue(uow, a_job())
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def run(job: Job) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    pace = Pace(grace=timedelta(seconds=0.1), poll=timedelta(seconds=0.1))
+    worker = asyncio.create_task(consume(url, run, asyncio.Event(), pace=pace, schedules=YEARLY))
+    await begun.wait()
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable):
+            await worker
+    assert ended.is_set()
 
 
 async def test_of_two_dead_jobs_with_one_id_one_is_revived(

@@ -82,11 +82,15 @@ async def keep_taking(
 ) -> None:
     """Run a queue on a connection of its own until `stop`, when `end` is called, or it shuts down.
 
+    `end` is called for a lost connection too: others take over the jobs of whom nobody hears, and
+    he must come back for others.
+
     Raises Unavailable when the connection cannot be had or is lost.
     """
     try:
         with outages_as_unavailable():
             connection = await connect(to_dsn(url), statement_timeout=0)
+            connection.add_termination_listener(lambda _: end())
             try:
                 queue = queue_on(AsyncpgDriver(connection))
                 await _run(queue, _pass_on(stop, queue, end), retries, pace)
