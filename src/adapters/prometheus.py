@@ -44,7 +44,7 @@ class Described:
 REQUESTS = Described(
     "http_server_request_duration_seconds",
     "histogram",
-    "From the first byte of a request to the last of its answer; `route` is the template.",
+    "From the end of a request's headers to the last byte of its answer; `route` is the template.",
     ("method", "route", "status"),
 )
 IN_FLIGHT = Described("http_server_active_requests", "gauge", "Requests that are being answered.")
