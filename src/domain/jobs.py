@@ -19,7 +19,7 @@ class RetryPolicy:
     """
 
     attempts: int = 300
-    crashes: int = 5
+    crashes: int = 10
     first: timedelta = timedelta(seconds=1)
     longest: timedelta = timedelta(seconds=50)
 
