@@ -97,6 +97,7 @@ from .webhooks import (
     EndpointEditor,
     ListDeliveries,
     ListEndpoints,
+    ResealSecrets,
     RetryDelivery,
     RotateSecret,
     ShowEndpoint,
@@ -395,6 +396,7 @@ def _jobs(
             JobName.DELIVER_WEBHOOK: DeliverWebhook(
                 p.uow, p.webhooks, p.cipher, postbox, auditor, p.now
             ),
+            JobName.RESEAL_SECRETS: ResealSecrets(p.uow, p.cipher, auditor, p.now),
         },
         list=ListJobs(p.uow),
         dead=DeadLetters(p.uow, auditor, p.now),

@@ -1,7 +1,7 @@
 """Webhooks: endpoints that are told of events, and what became of each telling."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -129,6 +129,13 @@ class Endpoint:
             sealed_former_secret=self.sealed_secret,
             former_until=now + ROTATION_OVERLAP,
             updated_at=now,
+        )
+
+    def reseal(self, seal: Callable[[bytes], bytes], now: datetime) -> "Endpoint":
+        """Seal anew what still signs; a former secret whose time is over goes."""
+        secret, *former = map(seal, self.sealed_secrets(now))
+        return replace(
+            self, sealed_secret=secret, sealed_former_secret=former[0] if former else None
         )
 
     def enable(self, now: datetime) -> "Endpoint":

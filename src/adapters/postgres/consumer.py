@@ -25,7 +25,11 @@ from .failures import outages_as_unavailable
 _BATCH = 10
 _HANDS = 2 * _BATCH
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
-SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
+SCHEDULES = {
+    JobName.PURGE: "17 * * * *",
+    JobName.ROTATE_KEYS: "*/5 * * * *",
+    JobName.RESEAL_SECRETS: "*/5 * * * *",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

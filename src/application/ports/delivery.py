@@ -27,6 +27,7 @@ class JobName(StrEnum):
     REMOVE_EXPORT = "exports.remove.v1"
     PUBLISH_EVENT = "events.publish.v1"
     DELIVER_WEBHOOK = "webhooks.deliver.v1"
+    RESEAL_SECRETS = "webhooks.reseal.v1"
 
     @property
     def priority(self) -> int:

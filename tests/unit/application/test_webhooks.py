@@ -1,5 +1,6 @@
 """Webhooks, from an event to what its receiver gets, and what becomes of it."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gatepost import assemble
+from gatepost.adapters.memory import MemoryCipher
 from gatepost.application.deliveries import DeliveryFailed, EndpointDisabled
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.webhooks import NewEndpoint
@@ -24,7 +27,7 @@ from gatepost.domain.webhooks import (
     Fault,
     Outcome,
 )
-from tests.builders import new_id
+from tests.builders import a_job, new_id
 from tests.unit.application.service import CLIENT, DAY, Service
 
 URL = "https://hooks.example.com/in?key=1"
@@ -164,6 +167,54 @@ async def test_two_secrets_sign_for_a_day(service: Service) -> None:
     await service.work()
     sent = service.ports.webhooks.sent
     assert [m.secrets for m in sent] == [(second.secret, first.secret), (second.secret,)]
+
+
+def under(service: Service, *keys: bytes) -> None:
+    """Start the service anew with other master keys."""
+    service.ports = replace(service.ports, cipher=MemoryCipher(*keys))
+    service.gatepost = assemble(service.ports, service.gatepost.policies)
+
+
+async def reseal(service: Service) -> None:
+    await service.gatepost.jobs.run(a_job(name=JobName.RESEAL_SECRETS))
+
+
+async def test_a_new_master_key_takes_over_the_secrets_of_endpoints() -> None:
+    service = Service()
+    under(service, b"A")
+    first = await an_endpoint(service)
+    second = await service.gatepost.webhooks.rotate(
+        actor=OPERATOR, endpoint_id=first.endpoint.id, client=CLIENT
+    )
+    for keys in ((b"A", b"B"), (b"B", b"A"), (b"B", b"A"), (b"B",)):
+        under(service, *keys)
+        await reseal(service)
+    await service.register()
+    await service.work()
+    assert [m.secrets for m in service.ports.webhooks.sent] == [(second.secret, first.secret)]
+    [entry] = service.audited(AuditType.WEBHOOK_SECRET_RESEALED)
+    assert (entry.subject, entry.actor) == (first.endpoint.id, None)
+
+
+async def test_an_endpoint_whose_secret_does_not_open_holds_up_no_other() -> None:
+    service = Service()
+    under(service, b"Z")
+    lost = await an_endpoint(service)
+    under(service, b"A")
+    await an_endpoint(service)
+    under(service, b"B", b"A")
+    await reseal(service)
+    assert len(service.audited(AuditType.WEBHOOK_SECRET_RESEALED)) == 1
+    assert service.storage.committed.endpoints[lost.endpoint.id] == lost.endpoint
+
+
+async def test_of_two_workers_one_seals_a_secret_again() -> None:
+    service = Service()
+    under(service, b"A")
+    await an_endpoint(service)
+    under(service, b"B", b"A")
+    await asyncio.gather(reseal(service), reseal(service))
+    assert len(service.audited(AuditType.WEBHOOK_SECRET_RESEALED)) == 1
 
 
 async def test_no_secret_is_stored_readable_or_shown_by_chance(service: Service) -> None:
