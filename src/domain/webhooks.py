@@ -18,7 +18,7 @@ DeliveryId = NewType("DeliveryId", UUID)
 SECRET_PREFIX = "whsec_"  # noqa: S105
 # Receivers have so long to take the new secret over.
 ROTATION_OVERLAP = timedelta(hours=24)
-# With the pauses of the queue some two and a half hours; fewer than the queue's own tries.
+# With waits of up to ten minutes some two hours; fewer than the queue's own tries.
 MAX_ATTEMPTS = 24
 # Failing so long without one success, an endpoint is disabled.
 FAILING_AT_MOST = timedelta(days=5)

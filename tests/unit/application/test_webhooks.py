@@ -16,6 +16,7 @@ from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.webhooks import NewEndpoint
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import InsufficientScope, NotFound, ValidationFailed
+from gatepost.domain.jobs import RetryPolicy
 from gatepost.domain.roles import Principal, Scope
 from gatepost.domain.webhooks import (
     DELIVERIES_KEPT,
@@ -151,6 +152,13 @@ async def test_the_last_attempt_gives_up_and_an_operator_can_try_again(service: 
     await service.work()
     [delivery] = await deliveries(service, made)
     assert delivery.status is DeliveryStatus.DELIVERED
+
+
+def test_a_delivery_is_tried_for_some_two_hours() -> None:
+    policy, longest = RetryPolicy(), JobName.DELIVER_WEBHOOK.longest_wait
+    waits = (policy.delay(failed, 0.5, longest) for failed in range(1, MAX_ATTEMPTS))
+    assert timedelta(hours=1.5) < sum(waits, timedelta(0)) < timedelta(hours=2.5)
+    assert policy.attempts > MAX_ATTEMPTS
 
 
 async def test_two_secrets_sign_for_a_day(service: Service) -> None:
