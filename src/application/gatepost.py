@@ -366,7 +366,7 @@ def _webhooks(p: Ports, auditor: Auditor) -> Webhooks:
         disable=DisableEndpoint(edit),
         delete=DeleteEndpoint(edit),
         deliveries=ListDeliveries(p.uow),
-        retry=RetryDelivery(p.uow, p.secrets),
+        retry=RetryDelivery(p.uow, p.secrets, auditor, p.now),
     )
 
 

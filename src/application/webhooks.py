@@ -307,9 +307,14 @@ class RetryDelivery:
 
     uow: UnitOfWork
     secrets: Secrets
+    auditor: Auditor
+    now: Clock
 
-    async def __call__(self, *, actor: Principal, delivery_id: UUID) -> Delivery:
+    async def __call__(
+        self, *, actor: Principal, delivery_id: UUID, client: ClientContext
+    ) -> Delivery:
         _require_write(actor)
+        now, who, type_ = self.now(), actor.actor_id, AuditType.WEBHOOK_RETRIED
         async with self.uow() as tx:
             delivery = await tx.webhooks.get_delivery(DeliveryId(delivery_id), lock=True)
             if delivery is None:
@@ -317,6 +322,8 @@ class RetryDelivery:
             delivery = delivery.again()
             await tx.webhooks.save_delivery(delivery)
             await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery.id))
+            subject = delivery.endpoint_id
+            await self.auditor.note(tx, type_, now, client, actor=who, subject=subject)
             await tx.commit()
         return delivery
 

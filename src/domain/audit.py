@@ -63,6 +63,7 @@ class AuditType(StrEnum):
     WEBHOOK_SECRET_RESEALED = "webhook.secret_resealed"  # noqa: S105
     WEBHOOK_ENABLED = "webhook.enabled"
     WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_RETRIED = "webhook.delivery_retried"
     WEBHOOK_DELETED = "webhook.deleted"
 
 

@@ -148,7 +148,9 @@ async def test_the_last_attempt_gives_up_and_an_operator_can_try_again(service: 
     await service.gatepost.jobs.run(job)
     [delivery] = await deliveries(service, made)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, MAX_ATTEMPTS)
-    await service.gatepost.webhooks.retry(actor=OPERATOR, delivery_id=delivery.id)
+    await service.gatepost.webhooks.retry(delivery_id=delivery.id, **WHO)
+    [entry] = service.audited(AuditType.WEBHOOK_RETRIED)
+    assert (entry.subject, entry.user_agent) == (made.endpoint.id, CLIENT.user_agent)
     await service.work()
     [delivery] = await deliveries(service, made)
     assert delivery.status is DeliveryStatus.DELIVERED
@@ -380,7 +382,7 @@ async def test_it_takes_the_right_to_read_the_trail_and_to_handle_clients(
             webhooks.enable(actor=poor, endpoint_id=one, client=CLIENT),
             webhooks.disable(actor=poor, endpoint_id=one, client=CLIENT),
             webhooks.delete(actor=poor, endpoint_id=one, client=CLIENT),
-            webhooks.retry(actor=poor, delivery_id=one),
+            webhooks.retry(actor=poor, delivery_id=one, client=CLIENT),
         ):
             with pytest.raises(InsufficientScope):
                 await call
@@ -401,7 +403,7 @@ async def test_what_is_not_there_is_not_found(service: Service) -> None:
         webhooks.rotate(actor=OPERATOR, endpoint_id=nobody, client=CLIENT),
         webhooks.delete(actor=OPERATOR, endpoint_id=nobody, client=CLIENT),
         webhooks.deliveries(actor=OPERATOR, endpoint_id=nobody),
-        webhooks.retry(actor=OPERATOR, delivery_id=nobody),
+        webhooks.retry(actor=OPERATOR, delivery_id=nobody, client=CLIENT),
     ):
         with pytest.raises(NotFound):
             await call
