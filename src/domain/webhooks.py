@@ -175,6 +175,10 @@ class Delivery:
     def is_pending(self) -> bool:
         return self.status is DeliveryStatus.PENDING
 
+    @property
+    def has_arrived(self) -> bool:
+        return self.status is DeliveryStatus.DELIVERED
+
     def after(self, outcome: Outcome, now: datetime) -> "Delivery":
         """Count an attempt; the last one that fails gives it up."""
         attempts = self.attempts + 1

@@ -355,6 +355,24 @@ async def test_one_that_is_disabled_or_enabled_meanwhile_is_treated_as_it_is_the
     assert len(service.audited(AuditType.WEBHOOK_DISABLED)) == 1
 
 
+async def test_a_delivery_that_arrives_while_another_try_fails_has_arrived(
+    service: Service,
+) -> None:
+    made = await an_endpoint(service)
+    job = await a_queued_delivery(service)
+    sender = service.ports.webhooks
+
+    async def deliver() -> None:
+        await service.gatepost.jobs.run(job)
+        sender.outcomes = [DOWN]
+
+    sender.meanwhile = deliver
+    await service.gatepost.jobs.run(job)
+    [delivery] = await deliveries(service, made)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 1)
+    assert not sender.outcomes
+
+
 async def test_every_fault_of_a_new_endpoint_is_told_at_once(service: Service) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await an_endpoint(service, "unknown", url="https://127.0.0.1/", contact="nobody")
