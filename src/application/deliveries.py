@@ -124,7 +124,8 @@ class DeliverWebhook:
             # The endpoint before the delivery, as a deletion locks them.
             is_lost = await self._note_outcome(tx, sent.endpoint_id, outcome, now)
             delivery = await tx.webhooks.get_delivery(sent.id, lock=True)
-            if delivery is None:
+            # It may have been tried twice at a time; what arrived stays so.
+            if delivery is None or delivery.has_arrived:
                 return
             delivery = delivery.after(outcome, now)
             if is_lost and delivery.is_pending:

@@ -1,5 +1,6 @@
 """Events on their way out: queued with the change, told by a worker after the commit."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class PublishEvent:
-    """Tell a queued event to each subscriber; one that fails keeps no other from hearing it."""
+    """Tell a queued event to all subscribers at once.
+
+    One that fails, or hangs until the job's deadline, keeps no other from hearing it.
+    """
 
     cipher: Cipher
     subscribers: Sequence[Subscriber]
@@ -47,14 +51,15 @@ class PublishEvent:
         event = _event(job.id, unseal(self.cipher, job))
         if event is None:
             return
-        failed: list[Exception] = []
-        for tell in self.subscribers:
-            try:
-                await tell(event)
-            except Exception as failure:
-                failed.append(failure)
-        if failed:
-            raise failed[0]
+        told = (_tell(subscriber, event) for subscriber in self.subscribers)
+        for result in await asyncio.gather(*told, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+async def _tell(subscriber: Subscriber, event: DomainEvent) -> None:
+    # In here also what is raised before there is anything to await is its own failure.
+    await subscriber(event)
 
 
 def _event(event_id: UUID, values: dict[str, str | None]) -> DomainEvent | None:

@@ -97,6 +97,7 @@ from .webhooks import (
     EndpointEditor,
     ListDeliveries,
     ListEndpoints,
+    ResealSecrets,
     RetryDelivery,
     RotateSecret,
     ShowEndpoint,
@@ -365,7 +366,7 @@ def _webhooks(p: Ports, auditor: Auditor) -> Webhooks:
         disable=DisableEndpoint(edit),
         delete=DeleteEndpoint(edit),
         deliveries=ListDeliveries(p.uow),
-        retry=RetryDelivery(p.uow, p.secrets),
+        retry=RetryDelivery(p.uow, p.secrets, auditor, p.now),
     )
 
 
@@ -395,6 +396,7 @@ def _jobs(
             JobName.DELIVER_WEBHOOK: DeliverWebhook(
                 p.uow, p.webhooks, p.cipher, postbox, auditor, p.now
             ),
+            JobName.RESEAL_SECRETS: ResealSecrets(p.uow, p.cipher, auditor, p.now),
         },
         list=ListJobs(p.uow),
         dead=DeadLetters(p.uow, auditor, p.now),

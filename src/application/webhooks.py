@@ -1,6 +1,7 @@
 """Webhook endpoints, as those who may administer them see them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -20,12 +21,14 @@ from ..domain.webhooks import (
 )
 from .audit import Auditor
 from .deliveries import delivery_job
-from .ports.security import Cipher, Clock, SealPurpose, Secrets
+from .ports.delivery import Job
+from .ports.security import Cipher, Clock, SealBroken, SealPurpose, Secrets
 from .ports.storage import Transaction, UnitOfWork
 from .ports.webhooks import WebhookSender
 from .registration import collect
 
 _BATCH = 500
+_NOBODY = ClientContext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,46 @@ class RotateSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class ResealSecrets:
+    """Seal what older master keys sealed under the first; workers do it every few minutes.
+
+    A secret that none of them opens is left alone: its endpoint needs a new one.
+    """
+
+    uow: UnitOfWork
+    cipher: Cipher
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, job: Job | None = None) -> None:
+        async with self.uow() as tx:
+            endpoints = await tx.webhooks.list_all()
+        for endpoint in endpoints:
+            if self._is_stale(endpoint):
+                with suppress(SealBroken):
+                    await self._reseal(endpoint.id)
+
+    def _is_stale(self, endpoint: Endpoint) -> bool:
+        sealed = endpoint.sealed_secrets(self.now())
+        return any(self.cipher.is_stale(SealPurpose.WEBHOOK, each) for each in sealed)
+
+    async def _reseal(self, endpoint_id: EndpointId) -> None:
+        now, type_ = self.now(), AuditType.WEBHOOK_SECRET_RESEALED
+        async with self.uow() as tx:
+            # Under the lock: a secret made meanwhile must not be lost.
+            endpoint = await tx.webhooks.get(endpoint_id, lock=True)
+            if endpoint is None or not self._is_stale(endpoint):
+                return
+            await tx.webhooks.save(endpoint.reseal(self._sealed, now))
+            await self.auditor.note(tx, type_, now, _NOBODY, subject=endpoint_id)
+            await tx.commit()
+
+    def _sealed(self, sealed: bytes) -> bytes:
+        purpose = SealPurpose.WEBHOOK
+        return self.cipher.seal(purpose, self.cipher.open(purpose, sealed))
+
+
+@dataclass(frozen=True, slots=True)
 class DisableEndpoint:
     """Send nothing more; what happens is held, for as long as deliveries are kept.
 
@@ -264,9 +307,14 @@ class RetryDelivery:
 
     uow: UnitOfWork
     secrets: Secrets
+    auditor: Auditor
+    now: Clock
 
-    async def __call__(self, *, actor: Principal, delivery_id: UUID) -> Delivery:
+    async def __call__(
+        self, *, actor: Principal, delivery_id: UUID, client: ClientContext
+    ) -> Delivery:
         _require_write(actor)
+        now, who, type_ = self.now(), actor.actor_id, AuditType.WEBHOOK_RETRIED
         async with self.uow() as tx:
             delivery = await tx.webhooks.get_delivery(DeliveryId(delivery_id), lock=True)
             if delivery is None:
@@ -274,6 +322,8 @@ class RetryDelivery:
             delivery = delivery.again()
             await tx.webhooks.save_delivery(delivery)
             await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery.id))
+            subject = delivery.endpoint_id
+            await self.auditor.note(tx, type_, now, client, actor=who, subject=subject)
             await tx.commit()
         return delivery
 

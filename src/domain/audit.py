@@ -60,8 +60,10 @@ class AuditType(StrEnum):
     JOBS_PURGED = "jobs.purged"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105
+    WEBHOOK_SECRET_RESEALED = "webhook.secret_resealed"  # noqa: S105
     WEBHOOK_ENABLED = "webhook.enabled"
     WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_RETRIED = "webhook.delivery_retried"
     WEBHOOK_DELETED = "webhook.deleted"
 
 

@@ -23,14 +23,14 @@ class RetryPolicy:
     first: timedelta = timedelta(seconds=1)
     longest: timedelta = timedelta(seconds=50)
 
-    def delay(self, failed: int, dice: float) -> timedelta:
+    def delay(self, failed: int, dice: float, longest: timedelta | None = None) -> timedelta:
         """Return the wait after so many failures, at least one.
 
         `dice`, from 0 to 1, spreads it from half of its length to the whole, so that what failed
-        together does not come back together.
+        together does not come back together. `longest` is for jobs with a bound of their own.
         """
         doubled = self.first * (1 << min(failed - 1, _MOST_DOUBLINGS))
-        return min(doubled, self.longest) * (0.5 + dice / 2)
+        return min(doubled, longest or self.longest) * (0.5 + dice / 2)
 
     def gives_up(self, failed: int, crashed: int) -> bool:
         """Tell whether so many failures are enough; `crashed` of them took their worker along."""

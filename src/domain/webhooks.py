@@ -1,7 +1,7 @@
 """Webhooks: endpoints that are told of events, and what became of each telling."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,7 @@ DeliveryId = NewType("DeliveryId", UUID)
 SECRET_PREFIX = "whsec_"  # noqa: S105
 # Receivers have so long to take the new secret over.
 ROTATION_OVERLAP = timedelta(hours=24)
-# With the pauses of the queue some two and a half hours; fewer than the queue's own tries.
+# With waits of up to ten minutes some two hours; fewer than the queue's own tries.
 MAX_ATTEMPTS = 24
 # Failing so long without one success, an endpoint is disabled.
 FAILING_AT_MOST = timedelta(days=5)
@@ -131,6 +131,13 @@ class Endpoint:
             updated_at=now,
         )
 
+    def reseal(self, seal: Callable[[bytes], bytes], now: datetime) -> "Endpoint":
+        """Seal anew what still signs; a former secret whose time is over goes."""
+        secret, *former = map(seal, self.sealed_secrets(now))
+        return replace(
+            self, sealed_secret=secret, sealed_former_secret=former[0] if former else None
+        )
+
     def enable(self, now: datetime) -> "Endpoint":
         return replace(self, status=EndpointStatus.ENABLED, failing_since=None, updated_at=now)
 
@@ -167,6 +174,10 @@ class Delivery:
     @property
     def is_pending(self) -> bool:
         return self.status is DeliveryStatus.PENDING
+
+    @property
+    def has_arrived(self) -> bool:
+        return self.status is DeliveryStatus.DELIVERED
 
     def after(self, outcome: Outcome, now: datetime) -> "Delivery":
         """Count an attempt; the last one that fails gives it up."""

@@ -23,6 +23,7 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.accounts import Account, Username
 from gatepost.domain.addresses import EmailAddress
+from gatepost.domain.audit import AuditFilter
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.sessions import RefreshClaim, Session, SessionPolicy
 from tests.builders import NOW, SECRET, a_claim, a_job, a_session, an_account, an_entry
@@ -126,6 +127,21 @@ async def updates(engine: AsyncEngine) -> tuple[int, int]:
         )
         all_of_them, hot = counted.one()
         return all_of_them, hot
+
+
+async def test_entries_whose_type_a_newer_release_made_hide_no_others(
+    uow: PostgresUnitOfWork, engine: AsyncEngine
+) -> None:
+    known = an_entry()
+    async with uow() as tx:
+        await tx.audit.append(known)
+        await tx.audit.append(an_entry())
+        await tx.commit()
+    newer = text("UPDATE audit_events SET type = 'account.cloned' WHERE id <> :id")
+    async with engine.begin() as connection:
+        await connection.execute(newer, {"id": known.id})
+    async with uow() as tx:
+        assert list(await tx.audit.list_newest(AuditFilter(), before=None, limit=9)) == [known]
 
 
 async def test_asking_who_wants_an_event_is_no_statement_of_its_own(

@@ -129,7 +129,8 @@ class MemoryWorker:
             now, record = self._storage.now(), self._table.records[job.id]
             attempts = record.attempts + 1
             is_dead = self._retries.gives_up(attempts, 0)
-            delay = timedelta(0) if is_dead else self._retries.delay(attempts, random.random())  # noqa: S311
+            longest = job.name.longest_wait
+            delay = self._retries.delay(attempts, random.random(), longest)  # noqa: S311
             rows = self._table.dead if is_dead else self._table.jobs
             rows[job.id] = job
             self._table.change(
@@ -139,7 +140,7 @@ class MemoryWorker:
                     state=JobState.DEAD if is_dead else JobState.WAITING,
                     attempts=attempts,
                     error=error,
-                    due_at=now + delay,
+                    due_at=now if is_dead else now + delay,
                     changed_at=now,
                 ),
             )

@@ -9,7 +9,7 @@ import structlog
 from pgqueuer.domain import models
 from pgqueuer.domain.errors import RetryRequested
 
-from ...application.ports.delivery import Job
+from ...application.ports.delivery import Job, JobName
 from ...domain.jobs import RetryPolicy
 from .jobs import job_of
 
@@ -58,7 +58,8 @@ class Attempts:
         if self.retries.gives_up(failed, 0):
             log.error("job given up", job=row.entrypoint, job_id=job_id, error=error)
             return JobFailed(error)
-        delay = self.retries.delay(failed, random.random())  # noqa: S311
+        longest = JobName(row.entrypoint).longest_wait
+        delay = self.retries.delay(failed, random.random(), longest)  # noqa: S311
         log.warning(
             "job failed",
             job=row.entrypoint,

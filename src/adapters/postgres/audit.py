@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import AuditLog
 from ...domain.accounts import AccountId
-from ...domain.audit import AuditEntry, AuditFilter
+from ...domain.audit import AuditEntry, AuditFilter, AuditType
 from .rows import to_row
 from .tables import MOMENT, audit_events, webhook_endpoints
 
@@ -38,8 +38,12 @@ _FORGET = (
     .where(or_(_columns.subject == bindparam("of"), _columns.actor == bindparam("of")))
     .values(ip=None, user_agent=None)
 )
-_NEWEST = select(audit_events).order_by(_columns.created_at.desc(), _columns.id.desc())
-
+_NEWEST = (
+    select(audit_events)
+    # While releases change, or change back, a newer one writes types that are unknown here.
+    .where(_columns.type.in_(list(AuditType)))
+    .order_by(_columns.created_at.desc(), _columns.id.desc())
+)
 _REMOVE = delete(audit_events).where(
     _columns.id.in_(
         select(_columns.id)

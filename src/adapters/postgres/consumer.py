@@ -27,7 +27,11 @@ _BATCH = 10
 # More than all jobs that are bounded (`JobName.at_once`) take together: the rest is for mail.
 _HANDS = 3 * _BATCH
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
-SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
+SCHEDULES = {
+    JobName.PURGE: "17 * * * *",
+    JobName.ROTATE_KEYS: "*/5 * * * *",
+    JobName.RESEAL_SECRETS: "*/5 * * * *",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

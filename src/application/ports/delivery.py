@@ -27,6 +27,7 @@ class JobName(StrEnum):
     REMOVE_EXPORT = "exports.remove.v1"
     PUBLISH_EVENT = "events.publish.v1"
     DELIVER_WEBHOOK = "webhooks.deliver.v1"
+    RESEAL_SECRETS = "webhooks.reseal.v1"
 
     @property
     def priority(self) -> int:
@@ -43,6 +44,11 @@ class JobName(StrEnum):
         """Tell how long one may run; what hangs is given up and tried again."""
         return _DEADLINE.get(self, _SHORT)
 
+    @property
+    def longest_wait(self) -> timedelta | None:
+        """Tell how long the wait between two attempts grows; None for as long as usual."""
+        return _LONGEST_WAIT.get(self)
+
 
 # Somebody waits for a mail; nobody waits for the cleaning, and an export takes its time.
 _PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
@@ -51,6 +57,8 @@ _ORDINARY = 10
 _AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.DELIVER_WEBHOOK: 16, JobName.PURGE: 1}
 _DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
 _SHORT = timedelta(minutes=1)
+# A receiver that is down is another's: it is asked less often than servers of our own.
+_LONGEST_WAIT = {JobName.DELIVER_WEBHOOK: timedelta(minutes=10)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,10 @@ def retry_delivery(
     """Send a delivery again, also one that arrived."""
 
     async def work(gatepost: Gatepost) -> dict[str, Any]:
-        return _delivery(await gatepost.webhooks.retry(actor=_OPERATOR, delivery_id=delivery_id))
+        retried = await gatepost.webhooks.retry(
+            actor=_OPERATOR, delivery_id=delivery_id, client=_FROM_CONSOLE
+        )
+        return _delivery(retried)
 
     show(with_gatepost(work), output)
 

@@ -174,7 +174,7 @@ def judge_keys(
             f"tokens are signed with {active.algorithm}, the settings say {algorithm}",
             "gatepost keys rotate",
         )
-    says = f"{len(keys)}, all open; {active.algorithm} signs since {active.created_at:%Y-%m-%d}"
+    says = f"{len(keys)}, all open; {active.algorithm} signs since {active.signs_since:%Y-%m-%d}"
     return ok("signing keys", says)
 
 

@@ -1,5 +1,6 @@
 """Events as those who embed Gatepost are told of them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -153,6 +154,23 @@ async def test_a_subscriber_that_fails_hears_it_again_and_keeps_it_from_nobody()
     assert broken.events == told.events
     assert told.events[0] == replace(told.events[1])
     assert told.events[0].id == job.id
+
+
+async def test_a_subscriber_that_hangs_keeps_it_from_nobody() -> None:
+    async def hang(event: DomainEvent) -> None:
+        await asyncio.Event().wait()
+
+    told = Listener()
+    service = await a_service(hang, told)
+    await service.register()
+    job = next(job for job in service.storage.queued if job.name is JobName.PUBLISH_EVENT)
+    running = asyncio.create_task(service.gatepost.jobs.run(job))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert told.names == ["account.registered.v1"]
 
 
 async def test_the_event_of_a_deleted_account_outlives_its_jobs() -> None:

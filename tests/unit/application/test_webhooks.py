@@ -1,5 +1,6 @@
 """Webhooks, from an event to what its receiver gets, and what becomes of it."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from gatepost import assemble
+from gatepost.adapters.memory import MemoryCipher
 from gatepost.application.deliveries import DeliveryFailed, EndpointDisabled
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.webhooks import NewEndpoint
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import InsufficientScope, NotFound, ValidationFailed
+from gatepost.domain.jobs import RetryPolicy
 from gatepost.domain.roles import Principal, Scope
 from gatepost.domain.webhooks import (
     DELIVERIES_KEPT,
@@ -24,7 +28,7 @@ from gatepost.domain.webhooks import (
     Fault,
     Outcome,
 )
-from tests.builders import new_id
+from tests.builders import a_job, new_id
 from tests.unit.application.service import CLIENT, DAY, Service
 
 URL = "https://hooks.example.com/in?key=1"
@@ -144,10 +148,19 @@ async def test_the_last_attempt_gives_up_and_an_operator_can_try_again(service: 
     await service.gatepost.jobs.run(job)
     [delivery] = await deliveries(service, made)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, MAX_ATTEMPTS)
-    await service.gatepost.webhooks.retry(actor=OPERATOR, delivery_id=delivery.id)
+    await service.gatepost.webhooks.retry(delivery_id=delivery.id, **WHO)
+    [entry] = service.audited(AuditType.WEBHOOK_RETRIED)
+    assert (entry.subject, entry.user_agent) == (made.endpoint.id, CLIENT.user_agent)
     await service.work()
     [delivery] = await deliveries(service, made)
     assert delivery.status is DeliveryStatus.DELIVERED
+
+
+def test_a_delivery_is_tried_for_some_two_hours() -> None:
+    policy, longest = RetryPolicy(), JobName.DELIVER_WEBHOOK.longest_wait
+    waits = (policy.delay(failed, 0.5, longest) for failed in range(1, MAX_ATTEMPTS))
+    assert timedelta(hours=1.5) < sum(waits, timedelta(0)) < timedelta(hours=2.5)
+    assert policy.attempts > MAX_ATTEMPTS
 
 
 async def test_two_secrets_sign_for_a_day(service: Service) -> None:
@@ -164,6 +177,58 @@ async def test_two_secrets_sign_for_a_day(service: Service) -> None:
     await service.work()
     sent = service.ports.webhooks.sent
     assert [m.secrets for m in sent] == [(second.secret, first.secret), (second.secret,)]
+
+
+def under(service: Service, *keys: bytes) -> None:
+    """Start the service anew with other master keys."""
+    service.ports = replace(service.ports, cipher=MemoryCipher(*keys))
+    service.gatepost = assemble(service.ports, service.gatepost.policies)
+
+
+async def reseal(service: Service) -> None:
+    await service.gatepost.jobs.run(a_job(name=JobName.RESEAL_SECRETS))
+
+
+async def test_a_new_master_key_takes_over_the_secrets_of_endpoints() -> None:
+    service = Service()
+    under(service, b"A")
+    first = await an_endpoint(service)
+    second = await service.gatepost.webhooks.rotate(
+        actor=OPERATOR, endpoint_id=first.endpoint.id, client=CLIENT
+    )
+    for keys in ((b"A", b"B"), (b"B", b"A"), (b"B", b"A"), (b"B",)):
+        under(service, *keys)
+        await reseal(service)
+    await service.register()
+    await service.work()
+    assert [m.secrets for m in service.ports.webhooks.sent] == [(second.secret, first.secret)]
+    [entry] = service.audited(AuditType.WEBHOOK_SECRET_RESEALED)
+    assert (entry.subject, entry.actor) == (first.endpoint.id, None)
+
+
+async def test_an_endpoint_whose_secret_does_not_open_holds_up_no_other() -> None:
+    service = Service()
+    under(service, b"Z")
+    lost = await an_endpoint(service)
+    under(service, b"A")
+    await an_endpoint(service)
+    under(service, b"B", b"A")
+    await reseal(service)
+    assert len(service.audited(AuditType.WEBHOOK_SECRET_RESEALED)) == 1
+    assert service.storage.committed.endpoints[lost.endpoint.id] == lost.endpoint
+
+
+async def test_of_two_workers_one_seals_a_secret_again() -> None:
+    service = Service()
+    under(service, b"A")
+    await an_endpoint(service)
+    under(service, b"B", b"A")
+    async with service.uow():
+        # Both have to wait, and then look before either seals.
+        workers = [asyncio.create_task(reseal(service)) for _ in range(2)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*workers)
+    assert len(service.audited(AuditType.WEBHOOK_SECRET_RESEALED)) == 1
 
 
 async def test_no_secret_is_stored_readable_or_shown_by_chance(service: Service) -> None:
@@ -294,6 +359,24 @@ async def test_one_that_is_disabled_or_enabled_meanwhile_is_treated_as_it_is_the
     assert len(service.audited(AuditType.WEBHOOK_DISABLED)) == 1
 
 
+async def test_a_delivery_that_arrives_while_another_try_fails_has_arrived(
+    service: Service,
+) -> None:
+    made = await an_endpoint(service)
+    job = await a_queued_delivery(service)
+    sender = service.ports.webhooks
+
+    async def deliver() -> None:
+        await service.gatepost.jobs.run(job)
+        sender.outcomes = [DOWN]
+
+    sender.meanwhile = deliver
+    await service.gatepost.jobs.run(job)
+    [delivery] = await deliveries(service, made)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 1)
+    assert not sender.outcomes
+
+
 async def test_every_fault_of_a_new_endpoint_is_told_at_once(service: Service) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await an_endpoint(service, "unknown", url="https://127.0.0.1/", contact="nobody")
@@ -321,7 +404,7 @@ async def test_it_takes_the_right_to_read_the_trail_and_to_handle_clients(
             webhooks.enable(actor=poor, endpoint_id=one, client=CLIENT),
             webhooks.disable(actor=poor, endpoint_id=one, client=CLIENT),
             webhooks.delete(actor=poor, endpoint_id=one, client=CLIENT),
-            webhooks.retry(actor=poor, delivery_id=one),
+            webhooks.retry(actor=poor, delivery_id=one, client=CLIENT),
         ):
             with pytest.raises(InsufficientScope):
                 await call
@@ -342,7 +425,7 @@ async def test_what_is_not_there_is_not_found(service: Service) -> None:
         webhooks.rotate(actor=OPERATOR, endpoint_id=nobody, client=CLIENT),
         webhooks.delete(actor=OPERATOR, endpoint_id=nobody, client=CLIENT),
         webhooks.deliveries(actor=OPERATOR, endpoint_id=nobody),
-        webhooks.retry(actor=OPERATOR, delivery_id=nobody),
+        webhooks.retry(actor=OPERATOR, delivery_id=nobody, client=CLIENT),
     ):
         with pytest.raises(NotFound):
             await call

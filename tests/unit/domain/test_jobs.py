@@ -20,6 +20,12 @@ def test_a_job_is_tried_for_hours_but_not_for_a_day() -> None:
     assert timedelta(hours=2) < sum(waits, timedelta(0)) < timedelta(hours=4)
 
 
+def test_a_job_may_have_a_longest_wait_of_its_own() -> None:
+    longest = timedelta(seconds=600)
+    waits = [POLICY.delay(failed, 1, longest).total_seconds() for failed in (7, 10, 11, 10_000)]
+    assert waits == [64, 512, 600, 600]
+
+
 def test_a_job_is_given_up_after_300_failures_or_10_dead_workers() -> None:
     assert not POLICY.gives_up(299, 9)
     assert POLICY.gives_up(300, 0)

@@ -53,6 +53,14 @@ def test_for_a_day_two_secrets_sign() -> None:
     assert rotated.rotate(b"newer", NOW).sealed_secrets(NOW) == (b"newer", b"new")
 
 
+def test_what_still_signs_is_sealed_anew() -> None:
+    rotated = an_endpoint().rotate(b"new", NOW)
+    both = rotated.reseal(bytes.upper, NOW)
+    assert both.sealed_secrets(NOW) == (b"NEW", (rotated.sealed_former_secret or b"").upper())
+    later = rotated.reseal(bytes.upper, NOW + ROTATION_OVERLAP)
+    assert (later.sealed_secret, later.sealed_former_secret) == (b"NEW", None)
+
+
 def test_success_is_any_2xx_and_nothing_else() -> None:
     assert [
         code

@@ -160,6 +160,8 @@ def test_signing_keys_must_open_and_one_must_sign() -> None:
         assert found.status is expected, (keys, opens)
     one_closed = judge_keys([KEY, retired], lambda key: key.state is KeyState.ACTIVE, "ES256")
     assert one_closed.says.startswith("1 of 2 ")
+    later = judge_keys([KEY.activate(NOW + timedelta(days=2))], lambda _: True, "ES256")
+    assert later.says.endswith(f"signs since {NOW + timedelta(days=2):%Y-%m-%d}")
 
 
 def test_a_worker_is_missed_by_what_it_leaves_undone() -> None:
