@@ -216,6 +216,20 @@ def test_slower_hashes_than_ours_are_told_apart(slow: Argon2PasswordHasher) -> N
         assert slow.adopt(encoded).is_slower is is_slower
 
 
+def test_a_hash_that_is_slower_once_both_spellings_are_tried_counts_as_slower(
+    slow: Argon2PasswordHasher,
+) -> None:
+    for memory, is_slower in ((8000, False), (9000, True)):
+        encoded = f"$argon2id$v=19$m={memory},t=2,p=1${'A' * 22}${'A' * 43}"
+        assert slow.adopt(encoded).is_slower is is_slower
+
+
+def test_a_dearer_hash_of_another_installation_is_slower(slow: Argon2PasswordHasher) -> None:
+    for memory, is_slower in ((16384, False), (32768, True)):
+        encoded = f"gatepost$argon2id$v=19$m={memory},t=2,p=1${'A' * 22}${'A' * 43}"
+        assert slow.adopt(encoded).is_slower is is_slower
+
+
 async def test_the_loop_goes_on_while_a_hash_is_made(slow: Argon2PasswordHasher) -> None:
     caller = asyncio.create_task(slow.hash(PASSWORD))
     turns = 0
