@@ -188,6 +188,24 @@ async def test_a_faster_hash_from_elsewhere_costs_as_much_as_no_hash(
     dear.close()
 
 
+async def test_a_hash_of_several_lanes_takes_no_longer_than_no_hash(
+    slow: Argon2PasswordHasher,
+) -> None:
+    lanes = Argon2PasswordHasher(memory_kib=15000, time_cost=2, parallelism=4, concurrency=1)
+    ours_of_before = await lanes.hash(PASSWORD)
+    lanes.close()
+
+    async def seconds(hashed: str | None) -> float:
+        # Of the wall: several threads share the work.
+        started = time.perf_counter()
+        assert not await slow.verify("wrong", hashed)
+        return time.perf_counter() - started
+
+    decoy = min([await seconds(None) for _ in range(8)])
+    for encoded in (ours_of_before, slow.adopt(ours_of_before).encoded):
+        assert min([await seconds(encoded) for _ in range(8)]) / decoy < 1.5
+
+
 async def test_a_hash_from_elsewhere_that_looks_like_ours_is_still_to_be_renewed(
     hasher: Argon2PasswordHasher,
 ) -> None:
