@@ -23,6 +23,7 @@ from ..application.ports.delivery import Level, Metrics
 from ..application.ports.security import AdoptedHash, PasswordHasher
 from ..domain.errors import Overloaded
 from . import foreign_hashes
+from .foreign_hashes import SPELLINGS
 
 T = TypeVar("T")
 
@@ -64,12 +65,9 @@ class Argon2PasswordHasher(PasswordHasher):
         self._pool = ThreadPoolExecutor(
             self._concurrency, thread_name_prefix="argon2", initializer=_step_back
         )
-        # Of the thread: other work on the machine must not stretch it. With several lanes
-        # others do the work, so that only the wall's clock sees it.
-        self._clock = time.thread_time if parallelism == 1 else time.perf_counter
-        started = self._clock()
+        spent = _stopwatch(parallelism > 1)
         self._decoy = self._argon2.hash(secrets.token_bytes(32))
-        self._usual = self._clock() - started
+        self._usual = spent()
 
     def demand_room(self) -> None:
         if self._admitted >= self._limit:
@@ -89,12 +87,14 @@ class Argon2PasswordHasher(PasswordHasher):
 
     def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
         memory_kib, time_cost = self._argon2.memory_cost, self._argon2.time_cost
+        ours = foreign_hashes.argon2_ms(memory_kib, time_cost)
         if isinstance(given, str) and given.startswith(_PORTABLE + _OURS):
             phc = given.removeprefix(_PORTABLE)
-            return AdoptedHash(foreign_hashes.own(phc, memory_kib, time_cost))
+            known = foreign_hashes.own(phc, memory_kib, time_cost)
+            return AdoptedHash(phc, is_slower=known.milliseconds > ours)
         found = foreign_hashes.adopt(given)
-        ours = foreign_hashes.argon2_ms(memory_kib, time_cost)
-        return AdoptedHash(str(found), is_slower=found.milliseconds > ours)
+        # A password beyond ASCII is tried twice, and whoever guesses chooses it.
+        return AdoptedHash(str(found), is_slower=found.milliseconds * SPELLINGS > ours)
 
     def portable(self, encoded: str) -> str:
         return _PORTABLE + encoded if encoded.startswith(_OURS) else encoded
@@ -114,11 +114,13 @@ class Argon2PasswordHasher(PasswordHasher):
     def _matches(self, password: str, encoded: str | None) -> bool:
         secret = _encode(password)
         if encoded is not None and encoded.startswith(_OURS):
-            started = self._clock()
+            spent = _stopwatch(_has_lanes(encoded))
             try:
                 return self._argon2.verify(encoded, secret)
             except VerifyMismatchError:
-                self._level(encoded, started)
+                # It may be of lower parameters, from before they were raised.
+                if self.needs_rehash(encoded):
+                    self._top_up(spent())
                 return False
             except (InvalidHashError, VerificationError, ValueError):
                 pass  # Cannot be parsed: costs what every other hash costs.
@@ -127,18 +129,13 @@ class Argon2PasswordHasher(PasswordHasher):
         self._spend(secret)
         return False
 
-    def _level(self, encoded: str, started: float) -> None:
-        """Top up one of lower parameters than today's, as it was made before they were raised."""
-        if self.needs_rehash(encoded):
-            self._top_up(self._clock() - started)
-
     def _matches_foreign(self, password: str, foreign: foreign_hashes.ForeignHash) -> bool:
-        started = self._clock()
+        spent = _stopwatch(_has_lanes(str(foreign)))
         try:
             right = any(foreign.matches(one) for one in foreign_hashes.spellings(password))
         except (ValueError, MemoryError):
             right = False  # A library may know better than we what is whole.
-        self._top_up(self._clock() - started)
+        self._top_up(spent())
         return right
 
     def _top_up(self, spent: float) -> None:
@@ -154,10 +151,10 @@ class Argon2PasswordHasher(PasswordHasher):
         hash_secret_raw(b"", bytes(16), self._argon2.time_cost, memory_kib, lanes, 32, Type.ID)
 
     def _spend(self, secret: bytes) -> None:
-        started = self._clock()
+        spent = _stopwatch(_has_lanes(self._decoy))
         with suppress(VerifyMismatchError):
             self._argon2.verify(self._decoy, secret)
-        self._usual += _WEIGHT * (self._clock() - started - self._usual)
+        self._usual += _WEIGHT * (spent() - self._usual)
 
     async def _run(self, operation: str, work: Callable[[], T]) -> T:
         with self._lock:
@@ -190,6 +187,20 @@ class Argon2PasswordHasher(PasswordHasher):
     def _release(self, _: Future[T] | None = None) -> None:
         with self._lock:
             self._admitted -= 1
+
+
+def _has_lanes(encoded: str) -> bool:
+    return "$argon2" in encoded and ",p=1$" not in encoded
+
+
+def _stopwatch(has_lanes: bool) -> Callable[[], float]:
+    """Time this thread: other work on the machine must not stretch it.
+
+    With several lanes other threads do the work, which only the wall's clock sees.
+    """
+    clock = time.perf_counter if has_lanes else time.thread_time
+    started = clock()
+    return lambda: clock() - started
 
 
 def _step_back() -> None:

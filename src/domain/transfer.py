@@ -48,7 +48,7 @@ class AccountRecord:
         if not isinstance(value, Mapping):
             raise ValidationFailed(FieldError("row", "invalid_type", "Not a JSON object."))
         faults = [
-            FieldError(str(name)[:50], "unknown_field", "There is no such field.")
+            FieldError(_shown(str(name)), "unknown_field", "There is no such field.")
             for name in value
             if name not in _FIELDS
         ]
@@ -79,7 +79,8 @@ class AccountRecord:
             roles=self.roles,
             created_at=created_at,
             updated_at=self.updated_at or created_at,
-            expires_at=self.expires_at,
+            # Only who has not proven it goes.
+            expires_at=None if self.email_verified else self.expires_at,
             password_expires_at=self.password_expires_at if password_hash else None,
         )
 
@@ -101,6 +102,11 @@ def to_record(account: Account, password_hash: str | None) -> dict[str, object]:
         "password_expires_at": _moment(account.password_expires_at),
         "password_hash": password_hash,
     }
+
+
+def _shown(name: str) -> str:
+    """Keep what a terminal or a file cannot take, or would act on, out of reports."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:50])
 
 
 def _moment(time: datetime | None) -> str | None:

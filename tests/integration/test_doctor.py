@@ -1,9 +1,10 @@
 """`doctor`, `config check` and `hash calibrate`, as operators call them."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,9 +21,11 @@ from gatepost.domain.errors import Unavailable
 from gatepost.entrypoints.container import Container
 from gatepost.entrypoints.doctor.database import PROCESS_CONNECTIONS
 from gatepost.entrypoints.doctor.outside import look_from_outside
+from gatepost.entrypoints.doctor.surroundings import look_at_mail
 from gatepost.entrypoints.settings import Environment, load
 from tests.integration.test_cli import Cli
 from tests.service import free_port
+from tests.sink import Sink
 
 KEY = "Kx4n0c3gX2m0Jw9bUuT1T0mB1qv7Zc3b9S8o6yH2d5E="
 DOWN = "postgresql://u:hunter22@127.0.0.1:9/x"
@@ -226,6 +229,47 @@ async def test_what_answers_at_the_public_url_is_looked_at() -> None:
         with answering({metadata: answer}, {}) as port:
             assert "not this service" in await told(port)
     assert "does not answer" in await told(port)
+
+
+async def test_a_server_that_answers_a_byte_at_a_time_holds_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gatepost.entrypoints.doctor.outside._SECONDS", 0.3)
+    callers: list[asyncio.StreamWriter] = []
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with suppress(OSError, asyncio.CancelledError):
+            for _byte in range(100):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        settings = load(port=server.sockets[0].getsockname()[1])
+        async with asyncio.timeout(5):
+            (found,) = await look_from_outside(settings)
+    assert callers
+    assert "does not answer" in found.says
+
+
+async def test_looking_at_the_mail_server_takes_its_leave() -> None:
+    heard: list[str] = []
+    over = asyncio.Event()
+
+    def hear(command: str, _: str) -> None:
+        heard.append(command)
+        if command == "QUIT":
+            over.set()
+
+    async with Sink(hear).listening() as sink:
+        (found,) = await look_at_mail(load(mail={"url": sink.url()}))
+        assert found.says == "could be delivered now"
+        async with asyncio.timeout(5):
+            await over.wait()
+    assert "MAIL" not in heard
 
 
 def test_a_laptop_without_a_database_gets_none_from_being_looked_at(cli: Cli) -> None:

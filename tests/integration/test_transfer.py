@@ -83,6 +83,10 @@ def test_an_export_is_its_owners_alone_and_gives_the_same_accounts_elsewhere(
     assert cli.json("users", "import", str(before))["unchanged"] == ROWS
     assert cli("users", "export", str(after), "--force").returncode == 0
     assert after.read_text() == before.read_text()
+    nowhere = cli("users", "export", str(tmp_path / "none" / "x.jsonl"))
+    assert nowhere.returncode == 1
+    assert "gatepost: file_not_written: No such file or directory" in nowhere.stderr
+    assert "Traceback" not in nowhere.stderr
     bare = cli("users", "export", "-", "--without-passwords")
     rows = [json.loads(line) for line in bare.stdout.splitlines()]
     assert len(rows) == ROWS
@@ -119,5 +123,10 @@ def test_refused_rows_are_told_by_line_and_the_others_come_in(cli: Cli, tmp_path
     assert "md5$a$b" not in done.stderr
     assert " rows in " in done.stderr
     assert cli("users", "import", str(file), "--from-line", "7").returncode == 0
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text(last.replace("carla", "dora").replace("}", ', "\\ud800": 1}'))
+    told = cli("users", "import", str(odd), "--report", str(report))
+    assert (told.returncode, "Traceback" in told.stderr) == (1, False)
+    assert json.loads(report.read_text().splitlines()[-1])["errors"][0]["field"] == "?"
     assert cli("users", "import", str(tmp_path / "none")).returncode == 2
     assert cli("users", "import", str(file), "--report", str(tmp_path)).returncode == 2

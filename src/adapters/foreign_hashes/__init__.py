@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from ...domain.errors import ValidationFailed
 from .kinds import Argon2Hash, ForeignHash, argon2_ms
 from .objects import parse_object
-from .refusals import COSTLY, UNKNOWN, WEAK, refused
+from .refusals import BROKEN, COSTLY, UNKNOWN, WEAK, refused
 from .texts import parse_text
 
-__all__ = ["ForeignHash", "adopt", "argon2_ms", "own", "read", "spellings"]
+__all__ = ["SPELLINGS", "ForeignHash", "adopt", "argon2_ms", "own", "read", "spellings"]
 
 # Half of the second that OWASP allows a hash: owners sign in with it once.
 MOST_MS = 500.0
 MOST_MEMORY_KIB = 128 * 1024
 # A thousand iterations of PBKDF2, the least that RFC 8018 section 4.2 names.
 LEAST_MS = 0.2
+# The most that `spellings` gives.
+SPELLINGS = 2
 
 
 def adopt(given: str | Mapping[str, object]) -> ForeignHash:
@@ -26,22 +28,24 @@ def adopt(given: str | Mapping[str, object]) -> ForeignHash:
     if not isinstance(given, (str, Mapping)):
         raise refused(UNKNOWN)
     found = parse_text(given) if isinstance(given, str) else parse_object(given)
-    if found.milliseconds < LEAST_MS:
-        raise refused(WEAK)
-    _refuse_costly(found, MOST_MS, MOST_MEMORY_KIB)
+    _hold(found, LEAST_MS, MOST_MS, MOST_MEMORY_KIB)
+    if read(str(found)) is None:
+        # What is stored is read again at each sign-in, and there is a longest text.
+        raise refused(BROKEN)
     return found
 
 
-def own(phc: str, memory_kib: int, time_cost: int) -> str:
-    """Check a hash that another Gatepost gave out; what ours cost now is never too much."""
+def own(phc: str, memory_kib: int, time_cost: int) -> ForeignHash:
+    """Check a hash that another Gatepost gave out; what ours cost now is within the bounds."""
     found = Argon2Hash(phc)
-    _refuse_costly(
-        found, max(MOST_MS, argon2_ms(memory_kib, time_cost)), max(MOST_MEMORY_KIB, memory_kib)
-    )
-    return phc
+    ours = argon2_ms(memory_kib, time_cost)
+    _hold(found, min(LEAST_MS, ours), max(MOST_MS, ours), max(MOST_MEMORY_KIB, memory_kib))
+    return found
 
 
-def _refuse_costly(found: ForeignHash, most_ms: float, most_kib: int) -> None:
+def _hold(found: ForeignHash, least_ms: float, most_ms: float, most_kib: int) -> None:
+    if found.milliseconds < least_ms:
+        raise refused(WEAK)
     if found.milliseconds > most_ms or found.memory_kib > most_kib:
         raise refused(COSTLY)
 

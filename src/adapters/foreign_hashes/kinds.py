@@ -93,7 +93,8 @@ class Argon2Hash:
 
 
 _ARGON2 = re.compile(
-    r"\$argon2(id|i|d)\$v=19\$m=\d{1,9},t=\d{1,6},p=\d{1,3}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
+    r"\$argon2(id|i|d)\$v=19\$m=\d{1,9},t=\d{1,6},p=\d{1,3}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}",
+    re.ASCII,
 )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any, BinaryIO, TextIO
+from typing import IO, Annotated, Any, BinaryIO, NoReturn, TextIO
 
 import typer
 
@@ -80,17 +80,25 @@ def _target(file: str) -> Iterator[TextIO]:
         yield sys.stdout
         return
     part = Path(f"{file}.part")
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(number, "w", encoding="utf-8") as target:
             yield target
             target.flush()
             os.fsync(number)
         part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        _refuse_file(error)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _refuse_file(error: OSError) -> NoReturn:
+    typer.echo(f"gatepost: file_not_written: {error.strerror}", err=True)
+    raise typer.Exit(1) from None
 
 
 def import_users(

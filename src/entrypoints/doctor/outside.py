@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import socket
 import ssl
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from threading import Timer
 from urllib.parse import SplitResult, urlsplit
 
 from ..settings import PREFIX, Settings
@@ -70,15 +74,38 @@ def _look(issuer: SplitResult) -> Seen:
 def _get(issuer: SplitResult, path: str) -> tuple[bytes | None, str | None]:
     """Return the body, None unless the status is 200, and whom CORS lets read it."""
     kind = HTTPSConnection if issuer.scheme == "https" else HTTPConnection
-    connection = kind(issuer.hostname or "", issuer.port, timeout=_SECONDS)
-    try:
-        connection.request("GET", path, headers={"Origin": _STRANGER, "Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(_MOST_BYTES)
+    with closing(kind(issuer.hostname or "", issuer.port, timeout=_SECONDS)) as connection:
+        connection.connect()
+        with _cut_in_time(connection.sock):
+            headers = {"Origin": _STRANGER, "Connection": "close"}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read(_MOST_BYTES)
         allows = answer.getheader("Access-Control-Allow-Origin")
         return (body if answer.status == 200 else None), allows
+
+
+@contextmanager
+def _cut_in_time(sock: socket.socket) -> Iterator[None]:
+    """Bound an answer as a whole: the timeout is of each read, and a thread cannot be cancelled.
+
+    Who sends a byte now and then would hold it for hours, and the command with it.
+    """
+    until = time.monotonic() + _SECONDS
+    watch = Timer(_SECONDS, _cut, [sock])
+    watch.start()
+    try:
+        yield
     finally:
-        connection.close()
+        watch.cancel()
+    if time.monotonic() >= until:
+        # What came before the cut is half an answer.
+        raise TimeoutError
+
+
+def _cut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _issuer_in(body: bytes | None) -> object:

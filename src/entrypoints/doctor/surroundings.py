@@ -14,11 +14,14 @@ from .findings import Finding, failed, ok, skipped, warning
 
 
 async def look_at_mail(settings: Settings) -> list[Finding]:
+    mailer = mailer_of(settings)
     try:
-        await mailer_of(settings).check()
+        await mailer.check()
     except (Unavailable, OSError):
         instead = f"Check {PREFIX}MAIL__URL: mails stay in the queue until it works."
         return [failed("mail", "cannot be delivered now", instead)]
+    finally:
+        await mailer.close()
     return [ok("mail", "could be delivered now")]
 
 

@@ -188,6 +188,24 @@ async def test_a_faster_hash_from_elsewhere_costs_as_much_as_no_hash(
     dear.close()
 
 
+async def test_a_hash_of_several_lanes_takes_no_longer_than_no_hash(
+    slow: Argon2PasswordHasher,
+) -> None:
+    lanes = Argon2PasswordHasher(memory_kib=15000, time_cost=2, parallelism=4, concurrency=1)
+    ours_of_before = await lanes.hash(PASSWORD)
+    lanes.close()
+
+    async def seconds(hashed: str | None) -> float:
+        # Of the wall: several threads share the work.
+        started = time.perf_counter()
+        assert not await slow.verify("wrong", hashed)
+        return time.perf_counter() - started
+
+    decoy = min([await seconds(None) for _ in range(8)])
+    for encoded in (ours_of_before, slow.adopt(ours_of_before).encoded):
+        assert min([await seconds(encoded) for _ in range(8)]) / decoy < 1.5
+
+
 async def test_a_hash_from_elsewhere_that_looks_like_ours_is_still_to_be_renewed(
     hasher: Argon2PasswordHasher,
 ) -> None:
@@ -213,6 +231,20 @@ async def test_a_hash_that_its_library_does_not_take_matches_nothing(
 def test_slower_hashes_than_ours_are_told_apart(slow: Argon2PasswordHasher) -> None:
     for memory, is_slower in ((1024, False), (65536, True)):
         encoded = f"$argon2id$v=19$m={memory},t=9,p=1${'A' * 22}${'A' * 43}"
+        assert slow.adopt(encoded).is_slower is is_slower
+
+
+def test_a_hash_that_is_slower_once_both_spellings_are_tried_counts_as_slower(
+    slow: Argon2PasswordHasher,
+) -> None:
+    for memory, is_slower in ((8000, False), (9000, True)):
+        encoded = f"$argon2id$v=19$m={memory},t=2,p=1${'A' * 22}${'A' * 43}"
+        assert slow.adopt(encoded).is_slower is is_slower
+
+
+def test_a_dearer_hash_of_another_installation_is_slower(slow: Argon2PasswordHasher) -> None:
+    for memory, is_slower in ((16384, False), (32768, True)):
+        encoded = f"gatepost$argon2id$v=19$m={memory},t=2,p=1${'A' * 22}${'A' * 43}"
         assert slow.adopt(encoded).is_slower is is_slower
 
 

@@ -168,7 +168,27 @@ def test_hashes_that_would_keep_a_core_or_the_memory_busy_are_refused() -> None:
     huge = f"$argon2id$v=19$m=262144,t=4,p=1${SALT}${DIGEST}"
     with pytest.raises(ValidationFailed):
         own(huge, 19456, 2)
-    assert own(huge, 262144, 4) == huge
+    assert str(own(huge, 262144, 4)) == f"argon2{huge}"
+
+
+def test_an_export_of_ours_is_held_to_the_bounds_too() -> None:
+    weak = f"$argon2id$v=19$m=8,t=1,p=1${SALT}${DIGEST}"
+    for given, code in ((weak, "weak_hash"), (weak.replace("8", "\u0668"), "broken_hash")):
+        with pytest.raises(ValidationFailed) as refused:
+            own(given, 19456, 2)
+        assert [error.code for error in refused.value.errors] == [code]
+    # Somebody who has chosen it for all his own.
+    assert own(weak, 8, 1)
+
+
+def test_a_hash_that_could_not_be_read_again_is_refused() -> None:
+    long = {"value": "QUFB" * 170, "salt": "QUFB" * 250}
+    assert len(long["value"]) < 1024 > len(long["salt"])
+    data = {"hashIterations": 20000, "algorithm": "pbkdf2-sha256"}
+    assert code_of(keycloak(long, data)) == "broken_hash"
+    lanes = {"type": ["id"], "version": ["1.3"], "memory": ["1024"], "parallelism": ["\u0661"]}
+    argon2 = {"hashIterations": 2, "algorithm": "argon2", "additionalParameters": lanes}
+    assert code_of(keycloak({"value": DIGEST, "salt": SALT}, argon2)) == "broken_hash"
 
 
 def test_what_todays_frameworks_write_by_default_is_taken() -> None:

@@ -28,7 +28,12 @@ def test_a_record_of_name_and_address_is_an_account_made_now() -> None:
 
 def test_an_account_comes_back_from_its_record_as_it_was() -> None:
     account = replace(
-        an_account(bio="Zoë", roles=("admin", "support"), status=AccountStatus.SUSPENDED),
+        an_account(
+            bio="Zoë",
+            roles=("admin", "support"),
+            status=AccountStatus.SUSPENDED,
+            email_verified=False,
+        ),
         locale="de-AT",
         updated_at=NOW + timedelta(microseconds=1),
         expires_at=NOW + DAY,
@@ -37,6 +42,19 @@ def test_an_account_comes_back_from_its_record_as_it_was() -> None:
     record = AccountRecord.parse(to_record(account, "a hash"))
     assert record.password_hash == "a hash"
     assert record.to_account(AccountId(new_id()), account.password_hash, NOW + DAY) == account
+
+
+def test_who_has_proven_the_address_does_not_expire() -> None:
+    expiring = LEAST | {"expires_at": "2027-01-01T00:00:00Z"}
+    for is_proven in (True, False):
+        record = AccountRecord.parse(expiring | {"email_verified": is_proven})
+        made = record.to_account(AccountId(new_id()), None, NOW)
+        assert (made.expires_at is None) is is_proven
+
+
+def test_names_of_fields_that_no_terminal_or_file_takes_are_told_without_that() -> None:
+    for name in ("\x1b[2J", "\ud800[2J", "\r[2J"):
+        assert faults_of(LEAST | {name: 1}) == [("?[2J", "unknown_field")]
 
 
 def test_a_password_that_is_not_there_does_not_expire() -> None:

@@ -29,6 +29,8 @@ CHANGES: tuple[tuple[str, str, set[str]], ...] = (
     ("GATEPOST_LIMITS__ENABLED", "false", {"limits_off"}),
     ("GATEPOST_LIMITS__LOGIN", "101/1h", {"guesses_many"}),
     ("GATEPOST_LIMITS__LOGIN", "100/1h", set()),
+    ("GATEPOST_LIMITS__LOGIN", "10/1s", {"guesses_many"}),
+    ("GATEPOST_LIMITS__LOGIN", "10/1m", set()),
     ("GATEPOST_HTTP__TRUSTED_PROXIES", "", {"no_trusted_proxy"}),
     ("GATEPOST_HTTP__TRUSTED_PROXIES", "0.0.0.0/0", {"proxies_everybody"}),
     ("GATEPOST_HTTP__TRUSTED_PROXIES", "0.0.0.0/1,128.0.0.0/1", {"proxies_everybody"}),
