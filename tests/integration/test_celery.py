@@ -255,7 +255,7 @@ async def test_a_lost_message_costs_a_moment_and_no_attempt(
 async def test_a_message_that_comes_again_does_nothing_and_none_tells_what_the_job_is_about(
     uow: PostgresUnitOfWork, publish: Callable[[Message], Awaitable[None]], fleet: Fleet
 ) -> None:
-    first, second = a_job(payload={"sealed": "beef"}), a_job()
+    first, second = a_job(payload={"sealed": "sealed-box"}), a_job()
     await queue(uow, first)
     done: list[UUID] = []
     sent: list[Message] = []
@@ -280,7 +280,7 @@ async def test_a_message_that_comes_again_does_nothing_and_none_tells_what_the_j
     stop.set()
     await task
     assert done == [first.id, second.id]
-    assert "beef" not in repr(sent) + fleet.log()
+    assert "sealed-box" not in repr(sent) + fleet.log()
 
 
 async def test_jobs_wait_uncounted_while_the_broker_is_gone(

@@ -64,9 +64,11 @@ async def busy(url: str) -> int:
     return counted
 
 
-def client_of(uow: PostgresUnitOfWork, work_seconds: float) -> httpx2.AsyncClient:
+def client_of(
+    uow: PostgresUnitOfWork, work_seconds: float, commit_seconds: float = 0.5
+) -> httpx2.AsyncClient:
     """Serve one route that adds an account, and one that only reads, behind the real layer."""
-    options = HttpOptions(work_seconds=work_seconds)
+    options = HttpOptions(work_seconds=work_seconds, commit_seconds=commit_seconds)
     problems = Problems(options.public_url)
 
     async def unavailable(request: Request, error: Exception) -> PlainTextResponse:
@@ -172,7 +174,8 @@ async def test_given_up_at_any_moment_it_is_done_as_told_or_not_at_all(
     told: set[str] = set()
 
     async def one() -> None:
-        async with client_of(uow, 10 ** seed.uniform(-2.5, -0.3)) as client:
+        # Commits are waited for: what is in doubt after that may be told as failed, and be done.
+        async with client_of(uow, 10 ** seed.uniform(-2.5, -0.3), 20) as client:
             answer = await client.get("/add")
             outcomes[answer.status_code] += 1
             if answer.status_code == 200:

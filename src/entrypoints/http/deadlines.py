@@ -7,8 +7,6 @@ from ...application.outcomes import is_deciding
 from ...domain.errors import Unavailable
 from .errors import BODY_TOO_SLOW, RequestRefused
 
-_COMMIT_SECONDS = 0.5
-
 
 class Deadline:
     """One length of time for many: whoever began first is due first, so one timer serves all.
@@ -61,10 +59,10 @@ class Deadline:
 class RequestDeadlines:
     """The deadlines that all requests of an application share."""
 
-    def __init__(self, body_seconds: float, work_seconds: float) -> None:
+    def __init__(self, body_seconds: float, work_seconds: float, commit_seconds: float) -> None:
         self.body = Deadline(body_seconds)
         self.work = Deadline(work_seconds)
-        self.commit = Deadline(_COMMIT_SECONDS)
+        self.commit = Deadline(commit_seconds)
 
 
 class RequestTime:

@@ -51,7 +51,9 @@ class Layer:
         self._proxies = options.trusted_proxies
         self._requests = options.requests
         self._draining = options.draining
-        self._deadlines = RequestDeadlines(options.body_seconds, options.work_seconds)
+        self._deadlines = RequestDeadlines(
+            options.body_seconds, options.work_seconds, options.commit_seconds
+        )
         self._cors = Cors(options.allowed_origins)
         self._defaults = safe_headers(options)
 

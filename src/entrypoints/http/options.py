@@ -48,7 +48,8 @@ class HttpOptions:
     is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
     without it there is none. `health_checks` tells whether `/health` shows what it looked at, and
     `check_seconds` how long each thing looked at has to answer. A body takes at most
-    `body_seconds` to arrive, the work until the answer `work_seconds`.
+    `body_seconds` to arrive, the work until the answer `work_seconds`, and
+    a commit that is under way by then `commit_seconds` more.
     """
 
     version: str = "unknown"
@@ -65,6 +66,7 @@ class HttpOptions:
     check_seconds: float = 1
     body_seconds: float = BODY_SECONDS
     work_seconds: float = WORK_SECONDS
+    commit_seconds: float = 0.5
 
     @property
     def secure_cookies(self) -> bool:
