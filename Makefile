@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-image test-client fuzz
+.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -54,6 +54,9 @@ test-timing: .venv/.dev  ## Compare the times of answers about known and unknown
 
 test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers that are killed; ten minutes
 	@exec .venv/bin/python -m pytest -s tests/mail $(ARGS)
+
+test-faults: .venv/.dev  ## Break database, network, processes under load; half an hour (ARGS="-k freeze")
+	@exec .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
@@ -125,11 +128,12 @@ $(SECRETS):
 # requirements-dev.lock  all of it, and the tools
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
+EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) --extra service --extra celery --extra redis --extra smtp $(ARGS) -o requirements.lock && \
+	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) --extra service --extra celery --extra redis --extra smtp --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
@@ -149,7 +153,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml --extra service --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) --extra embedded --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }

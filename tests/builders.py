@@ -24,6 +24,7 @@ from gatepost.domain.sessions import (
     SessionPolicy,
     start_session,
 )
+from gatepost.domain.webhooks import Delivery, DeliveryId, DeliveryStatus, Endpoint, EndpointId
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -173,3 +174,34 @@ def an_export(
     account: Account, *, status: ExportStatus = ExportStatus.PENDING, now: datetime = NOW
 ) -> Export:
     return replace(Export.request(ExportId(new_id()), account.id, now), status=status)
+
+
+def an_endpoint(
+    *, url: str = "https://hooks.example.com/in", events: tuple[str, ...] = ()
+) -> Endpoint:
+    return Endpoint(
+        id=EndpointId(new_id()),
+        url=url,
+        events=events,
+        sealed_secret=b"\x00sealed\xff",
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def a_delivery(
+    endpoint: Endpoint,
+    *,
+    event_id: UUID | None = None,
+    status: DeliveryStatus = DeliveryStatus.PENDING,
+    now: datetime = NOW,
+) -> Delivery:
+    return Delivery(
+        id=DeliveryId(new_id()),
+        endpoint_id=endpoint.id,
+        event_id=event_id or new_id(),
+        event="account.deleted.v1",
+        body='{"type":"account.deleted.v1"}',
+        status=status,
+        created_at=now,
+    )

@@ -3,8 +3,7 @@
 import ast
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
-from enum import StrEnum
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,18 @@ from pydantic.fields import FieldInfo
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.prometheus import CATALOGUE
+from gatepost.domain.events import CATALOGUE as EVENTS
 from gatepost.entrypoints.cli import app as command_line
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
-from gatepost.entrypoints.settings import SECRET_NAMES, Settings, known_names
+from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
+from gatepost.entrypoints.settings import SECRET_NAMES
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
 _MADE = "<!-- Made by `make reference`. -->\n\n"
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def openapi() -> str:
@@ -84,8 +84,29 @@ def _text(node: ast.expr) -> str:
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "N" for part in parts)
 
 
+def events() -> str:
+    rows = ((f"`{name}`", _about(kind), _data(kind)) for name, kind in EVENTS.items())
+    return (
+        "# Events\n\n"
+        + _MADE
+        + "What subscribers and webhooks are told ([how](../events.md)). `data` holds"
+        " `actor_id`, the account or client that did it or null, and the fields below; fields may"
+        " be added, and a change of those that are there makes a new version.\n\n"
+        + _table(("type", "what happened", "data"), rows)
+    )
+
+
+def _about(kind: type[Any]) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _data(kind: type[Any]) -> str:
+    own = [field for field in fields(kind) if field.name not in ("id", "occurred_at", "actor_id")]
+    return ", ".join(f"`{field.name}`" for field in own)
+
+
 def settings() -> str:
-    rows = (_setting(name, path) for name, path in known_names())
+    rows = (_setting(name, field) for name, field in setting_fields())
     return (
         "# Settings\n\n"
         + _MADE
@@ -95,25 +116,10 @@ def settings() -> str:
     )
 
 
-def _setting(name: str, path: tuple[str, ...]) -> tuple[str, str, str]:
-    model: Any = Settings
-    for step in path[:-1]:
-        model = model.model_fields[step].annotation
-    field: FieldInfo = model.model_fields[path[-1]]
-    secret = " Secret." if name in SECRET_NAMES else ""
-    return f"`{name}`", _default(field.default), f"{field.description or ''}{secret}"
-
-
-def _default(value: object) -> str:
-    if value is None or value == ():
-        return ""
-    if isinstance(value, timedelta):
-        seconds = int(value.total_seconds())
-        unit, size = next((u, s) for u, s in _UNITS if seconds % s == 0)
-        return f"`{seconds // size}{unit}`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value.value if isinstance(value, StrEnum) else value}`"
+def _setting(name: str, field: FieldInfo) -> tuple[str, str, str]:
+    default, secret = spelled_default(field), " Secret." if name in SECRET_NAMES else ""
+    shown = "" if default is None else f"`{default}`"
+    return f"`{name}`", shown, f"{field.description or ''}{secret}"
 
 
 def commands() -> str:
@@ -180,6 +186,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
     "errors.md": errors,
+    "events.md": events,
     "metrics.md": metrics,
     "openapi.json": openapi,
     "security-cases.md": security_cases,

@@ -1,4 +1,7 @@
-"""Password hashes with Argon2id, in threads of their own behind a bounded queue."""
+"""Password hashes with Argon2id, in threads of their own behind a bounded queue.
+
+Those of other systems are verified in the same threads, until their owners sign in.
+"""
 
 import asyncio
 import os
@@ -6,21 +9,29 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.low_level import hash_secret_raw
 
 from ..application.ports.delivery import Level, Metrics
-from ..application.ports.security import PasswordHasher
+from ..application.ports.security import AdoptedHash, PasswordHasher
 from ..domain.errors import Overloaded
+from . import foreign_hashes
 
 T = TypeVar("T")
 
 _NICENESS = 10
+_OURS = "$argon2id$"
+_PORTABLE = "gatepost"
+# How much one measurement moves the average.
+_WEIGHT = 0.1
+_CACHED = 0.1
 
 
 class Argon2PasswordHasher(PasswordHasher):
@@ -53,7 +64,16 @@ class Argon2PasswordHasher(PasswordHasher):
         self._pool = ThreadPoolExecutor(
             self._concurrency, thread_name_prefix="argon2", initializer=_step_back
         )
+        # Of the thread: other work on the machine must not stretch it. With several lanes
+        # others do the work, so that only the wall's clock sees it.
+        self._clock = time.thread_time if parallelism == 1 else time.perf_counter
+        started = self._clock()
         self._decoy = self._argon2.hash(secrets.token_bytes(32))
+        self._usual = self._clock() - started
+
+    def demand_room(self) -> None:
+        if self._admitted >= self._limit:
+            self._refuse()
 
     async def hash(self, password: str) -> str:
         return await self._run("hash", lambda: self._argon2.hash(_encode(password)))
@@ -66,6 +86,18 @@ class Argon2PasswordHasher(PasswordHasher):
             return self._argon2.check_needs_rehash(encoded)
         except (InvalidHashError, ValueError):
             return True
+
+    def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
+        memory_kib, time_cost = self._argon2.memory_cost, self._argon2.time_cost
+        if isinstance(given, str) and given.startswith(_PORTABLE + _OURS):
+            phc = given.removeprefix(_PORTABLE)
+            return AdoptedHash(foreign_hashes.own(phc, memory_kib, time_cost))
+        found = foreign_hashes.adopt(given)
+        ours = foreign_hashes.argon2_ms(memory_kib, time_cost)
+        return AdoptedHash(str(found), is_slower=found.milliseconds > ours)
+
+    def portable(self, encoded: str) -> str:
+        return _PORTABLE + encoded if encoded.startswith(_OURS) else encoded
 
     @property
     def running(self) -> int:
@@ -81,21 +113,51 @@ class Argon2PasswordHasher(PasswordHasher):
 
     def _matches(self, password: str, encoded: str | None) -> bool:
         secret = _encode(password)
-        if encoded is not None:
+        if encoded is not None and encoded.startswith(_OURS):
+            started = self._clock()
             try:
                 return self._argon2.verify(encoded, secret)
             except VerifyMismatchError:
+                self._level(encoded, started)
                 return False
             except (InvalidHashError, VerificationError, ValueError):
                 pass  # Cannot be parsed: costs what every other hash costs.
+        elif encoded is not None and (foreign := foreign_hashes.read(encoded)) is not None:
+            return self._matches_foreign(password, foreign)
         self._spend(secret)
         return False
 
-    def _spend(self, secret: bytes) -> None:
+    def _level(self, encoded: str, started: float) -> None:
+        """Top up one of lower parameters than today's, as it was made before they were raised."""
+        if self.needs_rehash(encoded):
+            self._top_up(self._clock() - started)
+
+    def _matches_foreign(self, password: str, foreign: foreign_hashes.ForeignHash) -> bool:
+        started = self._clock()
         try:
-            self._argon2.verify(self._decoy, secret)
-        except VerifyMismatchError:
+            right = any(foreign.matches(one) for one in foreign_hashes.spellings(password))
+        except (ValueError, MemoryError):
+            right = False  # A library may know better than we what is whole.
+        self._top_up(self._clock() - started)
+        return right
+
+    def _top_up(self, spent: float) -> None:
+        """Go on for the rest of the usual time, on the processor as ever: a pause would show.
+
+        Argon2's time goes with its memory, but less of it is a little faster than its share.
+        """
+        left = 1 - spent / self._usual
+        lanes = self._argon2.parallelism
+        memory_kib = int(self._argon2.memory_cost * (left + _CACHED * left * (1 - left)))
+        if memory_kib < 8 * lanes:
             return
+        hash_secret_raw(b"", bytes(16), self._argon2.time_cost, memory_kib, lanes, 32, Type.ID)
+
+    def _spend(self, secret: bytes) -> None:
+        started = self._clock()
+        with suppress(VerifyMismatchError):
+            self._argon2.verify(self._decoy, secret)
+        self._usual += _WEIGHT * (self._clock() - started - self._usual)
 
     async def _run(self, operation: str, work: Callable[[], T]) -> T:
         with self._lock:

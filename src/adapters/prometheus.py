@@ -44,7 +44,7 @@ class Described:
 REQUESTS = Described(
     "http_server_request_duration_seconds",
     "histogram",
-    "From the first byte of a request to the last of its answer; `route` is the template.",
+    "From the end of a request's headers to the last byte of its answer; `route` is the template.",
     ("method", "route", "status"),
 )
 IN_FLIGHT = Described("http_server_active_requests", "gauge", "Requests that are being answered.")
@@ -84,6 +84,17 @@ HASH_REFUSED = Described(
 LIMITED = Described(
     "gatepost_rate_limited_total", "counter", "Hits refused by a rate limit.", ("rule",)
 )
+UNCOUNTED = Described(
+    "gatepost_rate_limit_uncounted_total",
+    "counter",
+    "Hits that no store could count; `outcome` is `refused` or `let_pass`.",
+    ("rule", "outcome"),
+)
+STORE_LOST = Described(
+    "gatepost_rate_limiter_lost_total",
+    "counter",
+    "Calls that Redis or Valkey did not answer; PostgreSQL counted instead.",
+)
 CONNECTIONS = Described(
     "db_client_connection_count",
     "gauge",
@@ -116,6 +127,8 @@ CATALOGUE = (
     HASH_QUEUE,
     HASH_REFUSED,
     LIMITED,
+    UNCOUNTED,
+    STORE_LOST,
     CONNECTIONS,
     PENDING,
     OLDEST,
@@ -145,6 +158,8 @@ class PrometheusMetrics(Metrics):
         self._refreshes = _children(self._counter(REFRESHES), RefreshOutcome)
         self._issued = _children(self._counter(ISSUED), Grant)
         self._limited = _children(self._counter(LIMITED), Rule)
+        self._uncounted = self._counter(UNCOUNTED)
+        self._store_lost = self._counter(STORE_LOST)
         self._hash_seconds = self._histogram(HASH_SECONDS, _HASH_BUCKETS)
         self._hash_refused = self._counter(HASH_REFUSED)
         connections = self._gauge(CONNECTIONS)
@@ -172,6 +187,12 @@ class PrometheusMetrics(Metrics):
 
     def limited(self, rule: Rule) -> None:
         self._limited[rule].inc()
+
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        self._uncounted.labels(rule.value, "refused" if refused else "let_pass").inc()
+
+    def store_lost(self) -> None:
+        self._store_lost.inc()
 
     def hashed(self, operation: str, seconds: float) -> None:
         self._hash_seconds.labels(operation).observe(seconds)

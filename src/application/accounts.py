@@ -1,10 +1,10 @@
 """Proof of the address, and the caller's own account."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from ..domain.accounts import Account, Username, parse_bio, parse_locale
+from ..domain.accounts import Account, Username, changes, parse_bio, parse_locale
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import (
@@ -28,12 +28,13 @@ from .audit import Auditor
 from .email_changes import RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
 from .guesses import Guesses
-from .jobs import RequestByEmail, unseal
+from .jobs import RequestByEmail
 from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher
 from .ports.storage import Transaction, UnitOfWork
 from .registration import Register, collect, lock_owner
+from .sealed_jobs import unseal
 
 
 class Unset(Enum):
@@ -189,11 +190,13 @@ class ChangeAccount:
             account = await tx.accounts.get(actor.own_account.id, lock=True)
             if account is None or not account.is_usable(now):
                 raise AccessTokenInvalid
+            before = replace(account)
             self._apply(account, username, bio, locale)
             account.updated_at = now
             await tx.accounts.save(account)
+            type_, own, changed = AuditType.ACCOUNT_CHANGED, account.id, changes(before, account)
             await self.auditor.note(
-                tx, AuditType.ACCOUNT_CHANGED, now, client, actor=account.id, subject=account.id
+                tx, type_, now, client, actor=own, subject=own, changed=changed
             )
             await tx.commit()
         return account

@@ -1,10 +1,13 @@
-"""Writing the audit trail, in the transaction of what it tells."""
+"""Writing the audit trail, in the transaction of what it tells, and the events that follow."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.audit import AuditEntry, AuditResult, AuditType, ClientContext
+from ..domain.events import event_of, is_hidden
+from .events import Outbox
 from .ports.delivery import Metrics
 from .ports.security import Clock, Secrets
 from .ports.storage import Transaction, UnitOfWork
@@ -14,13 +17,15 @@ from .ports.storage import Transaction, UnitOfWork
 class Auditor:
     """Appends entries; a refusal gets a transaction of its own, as nothing else commits it.
 
-    What is counted for operators is counted here, so that both tell the same.
+    What is counted for operators is counted here, and what others are told of is derived here, so
+    that all of them tell the same.
     """
 
     uow: UnitOfWork
     secrets: Secrets
     now: Clock
     metrics: Metrics
+    outbox: Outbox
 
     async def note(
         self,
@@ -34,25 +39,63 @@ class Auditor:
         session_id: UUID | None = None,
         failure: str | None = None,
         reason: str | None = None,
+        changed: Sequence[str] = (),
     ) -> None:
-        """Append an entry; `failure` names why something was refused, `reason` why it was done."""
-        await tx.audit.append(
-            AuditEntry(
-                id=self.secrets.new_id(),
-                created_at=now,
-                type=type_,
-                result=AuditResult.FAILURE if failure else AuditResult.SUCCESS,
-                reason=failure or reason,
-                actor=actor,
-                subject=subject,
-                session_id=session_id,
-                client_id=client.client_id,
-                ip=client.ip,
-                user_agent=client.user_agent,
-                request_id=client.request_id,
-            )
+        """Append an entry; `failure` names why something was refused, `reason` why it was done.
+
+        `changed` names the fields that a changed account has new.
+        """
+        entry = AuditEntry(
+            id=self.secrets.new_id(),
+            created_at=now,
+            type=type_,
+            result=AuditResult.FAILURE if failure else AuditResult.SUCCESS,
+            reason=failure or reason,
+            actor=actor,
+            subject=subject,
+            session_id=session_id,
+            client_id=client.client_id,
+            ip=client.ip,
+            user_agent=client.user_agent,
+            request_id=client.request_id,
         )
+        await self._append(tx, entry, changed)
         self.metrics.noted(type_, failure)
+
+    async def note_all(
+        self,
+        tx: Transaction,
+        type_: AuditType,
+        now: datetime,
+        client: ClientContext,
+        *,
+        actor: UUID | None,
+        subjects: Sequence[UUID],
+        reason: str,
+    ) -> None:
+        """Append what was done to many, an entry each, at once."""
+        entry = AuditEntry(
+            id=self.secrets.new_id(),
+            created_at=now,
+            type=type_,
+            reason=reason,
+            actor=actor,
+            client_id=client.client_id,
+            ip=client.ip,
+            user_agent=client.user_agent,
+            request_id=client.request_id,
+        )
+        await tx.audit.append_all(
+            [replace(entry, id=self.secrets.new_id(), subject=subject) for subject in subjects]
+        )
+        for _ in subjects:
+            self.metrics.noted(type_, None)
+
+    async def _append(self, tx: Transaction, entry: AuditEntry, changed: Sequence[str]) -> None:
+        event = event_of(entry, changed)
+        is_wanted = await tx.audit.append(entry, announces=event.name if event else None)
+        if event and (is_wanted or self.outbox.has_subscribers):
+            await self.outbox.put(tx, event, is_hidden=is_hidden(entry))
 
     async def refused(
         self,

@@ -25,7 +25,7 @@ from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, SessionId
 from .audit import Auditor
-from .jobs import RequestByEmail, client_of, unseal
+from .jobs import RequestByEmail, client_of
 from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import Job, MailTemplate
@@ -33,6 +33,7 @@ from .ports.security import Cipher, Clock, PasswordHasher
 from .ports.storage import Transaction, UnitOfWork
 from .reauthentication import Reauthenticate
 from .registration import lock_owner
+from .sealed_jobs import unseal
 
 
 @dataclass(frozen=True, slots=True)

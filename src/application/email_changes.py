@@ -12,7 +12,6 @@ from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
 from .audit import Auditor
-from .jobs import unseal
 from .limits import Limits
 from .mail import Postbox, SendMail
 from .ports.delivery import Job, MailTemplate
@@ -20,6 +19,7 @@ from .ports.security import Cipher, Clock
 from .ports.storage import Transaction, UnitOfWork
 from .reauthentication import Reauthenticate
 from .registration import lock_owner
+from .sealed_jobs import unseal
 
 _CHANGE, _UNDO = frozenset({Purpose.CHANGE_EMAIL}), frozenset({Purpose.UNDO_EMAIL})
 

@@ -1,6 +1,6 @@
 """The whole service as one object: use cases wired to ports by code that a checker reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..domain.accounts import AccountPolicy
@@ -38,9 +38,11 @@ from .clients import (
     ShowClient,
 )
 from .credentials import ChangePassword, Credentials, MailReset, ResetPassword
+from .deliveries import DeliverWebhook, QueueDeliveries
 from .devices import Devices
 from .email_changes import MailNewAddress, RequestEmailChange, UndoEmailChange
 from .erasure import DeleteOwnAccount
+from .events import Outbox, PublishEvent, Subscriber
 from .exports import (
     BuildExport,
     DownloadExport,
@@ -86,6 +88,20 @@ from .supervision import (
 )
 from .tokens import Authenticate, Issuer
 from .trail import ReadAudit
+from .transfer import ExportAccounts, ImportAccounts, Transfer
+from .webhooks import (
+    CreateEndpoint,
+    DeleteEndpoint,
+    DisableEndpoint,
+    EnableEndpoint,
+    EndpointEditor,
+    ListDeliveries,
+    ListEndpoints,
+    RetryDelivery,
+    RotateSecret,
+    ShowEndpoint,
+    Webhooks,
+)
 
 _LOCAL = "http://127.0.0.1:8000"
 
@@ -120,6 +136,8 @@ class Gatepost:
     roles: Roles
     audit: ReadAudit
     exports: Exports
+    transfer: Transfer
+    webhooks: Webhooks
     idempotency: Idempotency
     jobs: Jobs
     database: HealthCheck
@@ -128,10 +146,15 @@ class Gatepost:
     policies: Policies
 
 
-def assemble(ports: Ports, policies: Policies) -> Gatepost:
-    """Wire every use case; the only place that does."""
+def assemble(ports: Ports, policies: Policies, subscribers: Sequence[Subscriber] = ()) -> Gatepost:
+    """Wire every use case; the only place that does.
+
+    `subscribers` are told of events by `jobs.run`, in whichever process works the jobs; each
+    process must be given them, as those without any queue no event.
+    """
     p = ports
-    auditor = Auditor(p.uow, p.secrets, p.now, p.metrics)
+    outbox = Outbox(p.cipher, has_subscribers=bool(subscribers))
+    auditor = Auditor(p.uow, p.secrets, p.now, p.metrics, outbox)
     postbox = Postbox(p.secrets, p.cipher)
     events = CountedEvents(p.limit_events, p.metrics)
     limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
@@ -150,8 +173,13 @@ def assemble(ports: Ports, policies: Policies) -> Gatepost:
         roles=_roles(p, auditor),
         audit=ReadAudit(p.uow, Cursors(p.cipher)),
         exports=_exports(p, auditor, reauthenticate),
+        transfer=Transfer(
+            ImportAccounts(p.uow, p.hasher, p.secrets, auditor, p.now),
+            ExportAccounts(p.uow, p.hasher, auditor, p.now),
+        ),
+        webhooks=_webhooks(p, auditor),
         idempotency=Idempotency(p.cipher, p.now),
-        jobs=_jobs(p, policies, auditor, postbox, purge, keys.rotate),
+        jobs=_jobs(p, policies, auditor, postbox, purge, keys.rotate, subscribers),
         database=p.database,
         checks={
             "database": p.database,
@@ -326,6 +354,21 @@ def _keys(p: Ports, policies: Policies, auditor: Auditor) -> Keys:
     )
 
 
+def _webhooks(p: Ports, auditor: Auditor) -> Webhooks:
+    edit = EndpointEditor(p.uow, auditor, p.now)
+    return Webhooks(
+        create=CreateEndpoint(p.uow, p.webhooks, p.secrets, p.cipher, auditor, p.now),
+        list=ListEndpoints(p.uow),
+        show=ShowEndpoint(p.uow),
+        rotate=RotateSecret(edit, p.secrets, p.cipher),
+        enable=EnableEndpoint(edit, p.secrets),
+        disable=DisableEndpoint(edit),
+        delete=DeleteEndpoint(edit),
+        deliveries=ListDeliveries(p.uow),
+        retry=RetryDelivery(p.uow, p.secrets),
+    )
+
+
 def _jobs(
     p: Ports,
     policies: Policies,
@@ -333,7 +376,9 @@ def _jobs(
     postbox: Postbox,
     purge: PurgeExpired,
     rotate: RotateKeys,
+    subscribers: Sequence[Subscriber],
 ) -> Jobs:
+    told: list[Subscriber] = [QueueDeliveries(p.uow, p.secrets, p.now), *subscribers]
     send_mail = SendMail(p.mailer, p.cipher, policies.mail, auditor, p.now)
     return Jobs(
         {
@@ -346,6 +391,10 @@ def _jobs(
             JobName.ROTATE_KEYS: rotate,
             JobName.BUILD_EXPORT: BuildExport(p.uow, Archive(p.uow), p.exports, postbox, p.now),
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
+            JobName.PUBLISH_EVENT: PublishEvent(p.cipher, told),
+            JobName.DELIVER_WEBHOOK: DeliverWebhook(
+                p.uow, p.webhooks, p.cipher, postbox, auditor, p.now
+            ),
         },
         list=ListJobs(p.uow),
         dead=DeadLetters(p.uow, auditor, p.now),

@@ -1,24 +1,24 @@
 """What workers do: one handler a job name, each safe to repeat; and what became of the jobs."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditPolicy, AuditType, ClientContext
 from ..domain.errors import NotFound, Unavailable
 from ..domain.jobs import JobFilter, JobRecord
 from ..domain.limits import Rule, address_key
+from ..domain.webhooks import DELIVERIES_KEPT
 from .audit import Auditor
 from .limits import Limits
 from .ports.delivery import BacklogReader, Job, JobName
 from .ports.exports import ExportStore
 from .ports.limits import RateLimiter
-from .ports.security import Cipher, Clock, SealPurpose, Secrets
+from .ports.security import Cipher, Clock, Secrets
 from .ports.storage import Transaction, UnitOfWork
+from .sealed_jobs import sealed_job
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -32,19 +32,6 @@ _ENDED_SESSIONS_KEPT = timedelta(days=7)
 _CLOSED_EXPORTS_KEPT = timedelta(days=7)
 # What the queue writes down of jobs is for who looks into a failure.
 _JOB_TRACES_KEPT = timedelta(days=7)
-
-
-def sealed_job(cipher: Cipher, job_id: UUID, name: JobName, values: dict[str, str | None]) -> Job:
-    """Make a job whose whole payload is sealed: queues are dumped, logged and looked at."""
-    sealed = cipher.seal(SealPurpose.JOB, json.dumps(values).encode())
-    return Job(id=job_id, name=name, payload={"sealed": sealed.hex()})
-
-
-def unseal(cipher: Cipher, job: Job) -> dict[str, str | None]:
-    """Open the payload; raises SealBroken."""
-    opened = cipher.open(SealPurpose.JOB, bytes.fromhex(job.payload["sealed"]))
-    values: dict[str, str | None] = json.loads(opened)
-    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +74,8 @@ def client_of(values: dict[str, str | None]) -> ClientContext:
 
 @dataclass(frozen=True, slots=True)
 class PurgeExpired:
-    """Delete what has run out: registrations, tokens, sessions, answers, exports, audit entries,
-    counts, and what the queue wrote down of jobs.
+    """Delete what has run out: registrations, tokens, sessions, answers, exports, deliveries,
+    audit entries, counts, and what the queue wrote down of jobs.
     """
 
     uow: UnitOfWork
@@ -121,6 +108,7 @@ class PurgeExpired:
             await tx.exports.remove_closed(now - _CLOSED_EXPORTS_KEPT, _BATCH),
             await tx.audit.remove_before(now - self.audit.retention, _BATCH),
             await tx.jobs.forget_done(older=_JOB_TRACES_KEPT, limit=_BATCH),
+            await tx.webhooks.remove_deliveries(now - DELIVERIES_KEPT, _BATCH),
         )
 
     async def _close_exports(self) -> int:

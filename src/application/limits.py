@@ -71,9 +71,11 @@ class CountedEvents(LimitEvents):
         self._events.limited(rule)
 
     def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        self._metrics.uncounted(rule, refused=refused)
         self._events.uncounted(rule, refused=refused)
 
     def store_lost(self) -> None:
+        self._metrics.store_lost()
         self._events.store_lost()
 
 

@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..domain.accounts import Account
+from ..domain.accounts import DEFAULT_LOCALE, Account
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose
 from .audit import Auditor
-from .jobs import sealed_job, unseal
 from .ports.delivery import Job, JobName, Mail, Mailer, MailTemplate, Undeliverable
 from .ports.security import Cipher, Clock, Secrets
 from .ports.storage import Transaction
+from .sealed_jobs import sealed_job, unseal
 
 _PAGES = {
     MailTemplate.WELCOME: "verify-email",
@@ -57,6 +57,22 @@ class Postbox:
         """Queue a mail without a link, to the account's address or to one that it had."""
         expires_at, to = now + _NOTICE_LIFETIME, to or account.email
         await tx.jobs.enqueue(self._job(account, template, to, None, expires_at))
+
+    async def warn(
+        self, tx: Transaction, to: str, template: MailTemplate, about: str, now: datetime
+    ) -> None:
+        """Queue a mail to somebody who needs no account: an operator, about `about`."""
+        values = {
+            "template": template.value,
+            "to": to,
+            "locale": DEFAULT_LOCALE,
+            "username": "",
+            "token": None,
+            "about": about,
+            "expires_at": (now + _NOTICE_LIFETIME).isoformat(),
+        }
+        job_id = self.secrets.new_id()
+        await tx.jobs.enqueue(sealed_job(self.cipher, job_id, JobName.SEND_MAIL, values))
 
     async def send_token(
         self,
@@ -158,4 +174,6 @@ class SendMail:
             locale=values["locale"] or "",
             username=values["username"] or "",
             link=self.policy.link(template, values["token"]),
+            # Releases before did not write it.
+            about=values.get("about"),
         )

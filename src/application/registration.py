@@ -27,12 +27,12 @@ from ..domain.errors import (
 from ..domain.limits import Rule, address_key
 from .audit import Auditor
 from .idempotency import UNKEYED, Once
-from .jobs import sealed_job, unseal
 from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import Job, JobName, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher, Secrets
 from .ports.storage import Transaction, UnitOfWork
+from .sealed_jobs import sealed_job, unseal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +130,7 @@ class Register:
         client: ClientContext,
         once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
+        self.hasher.demand_room()
         await self.limits.spend(Rule.REGISTER, address_key(client.ip))
         if not self.policy.registration_open:
             raise RegistrationClosed

@@ -72,6 +72,8 @@ class LogIn:
         scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
+        # Before the first read: a flood of sign-ins must cost next to nothing.
+        self.hasher.demand_room()
         await self.guesses.come_from(client)
         password = parse_existing(password)
         known = await self._candidates(login) if device else ()

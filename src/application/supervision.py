@@ -2,11 +2,19 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from ..domain.accounts import Account, AccountId, AccountStatus, Username, parse_bio, parse_locale
+from ..domain.accounts import (
+    Account,
+    AccountId,
+    AccountStatus,
+    Username,
+    changes,
+    parse_bio,
+    parse_locale,
+)
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import Purpose
@@ -107,11 +115,19 @@ class Supervisor:
         type_: AuditType,
         actor: Principal,
         client: ClientContext,
+        *,
         reason: str | None = None,
+        changed: Sequence[str] = (),
     ) -> None:
-        who, subject = actor.actor_id, opened.account.id
         await self.auditor.note(
-            opened.tx, type_, opened.now, client, actor=who, subject=subject, reason=reason
+            opened.tx,
+            type_,
+            opened.now,
+            client,
+            actor=actor.actor_id,
+            subject=opened.account.id,
+            reason=reason,
+            changed=changed,
         )
 
 
@@ -154,12 +170,13 @@ class AmendAccount:
         async with self.supervisor.opening(
             account_id, type_, actor, client, versions=versions
         ) as opened:
-            account, former = opened.account, opened.account.email
+            account, before = opened.account, replace(opened.account)
             _apply(account, username, email, bio, locale)
             await opened.save()
-            await self.supervisor.note(opened, type_, actor, client)
-            if account.email != former:
-                await self._tell(opened, former, has_mail)
+            changed = changes(before, account)
+            await self.supervisor.note(opened, type_, actor, client, changed=changed)
+            if account.email != before.email:
+                await self._tell(opened, before.email, has_mail)
                 await self.supervisor.note(opened, AuditType.EMAIL_CHANGED, actor, client)
         return account
 

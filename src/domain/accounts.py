@@ -61,6 +61,12 @@ def parse_locale(text: str) -> str:
     return text
 
 
+def changes(before: "Account", after: "Account") -> tuple[str, ...]:
+    """Name the fields that anybody may change and that differ; the address is another matter."""
+    names = ("username", "bio", "locale")
+    return tuple(name for name in names if getattr(before, name) != getattr(after, name))
+
+
 class AccountStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"

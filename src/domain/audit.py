@@ -36,6 +36,7 @@ class AuditType(StrEnum):
     EMAIL_CHANGE_UNDONE = "account.email_change_undone"
     EXPORT_REQUESTED = "account.export_requested"
     EXPORT_DOWNLOADED = "account.export_downloaded"
+    ACCOUNTS_EXPORTED = "accounts.exported"
     ROLE_CHANGED = "role.changed"
     ROLE_DELETED = "role.deleted"
     CLIENT_CREATED = "client.created"
@@ -57,6 +58,11 @@ class AuditType(StrEnum):
     MAIL_UNDELIVERABLE = "mail.undeliverable"
     JOBS_RETRIED = "jobs.retried"
     JOBS_PURGED = "jobs.purged"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_DELETED = "webhook.deleted"
 
 
 class AuditResult(StrEnum):
@@ -73,7 +79,10 @@ class AuditPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One fact. Actor and subject are accounts or clients; a login as typed never stands here."""
+    """One fact; a login as typed never stands here.
+
+    Actor and subject are accounts or clients; the subject may be a webhook endpoint, too.
+    """
 
     id: UUID
     created_at: datetime

@@ -13,12 +13,13 @@ _MOST_DOUBLINGS = 40
 class RetryPolicy:
     """When a job is tried again, and when it is given up.
 
-    1, 2, 4 ... 50 seconds, and by chance down to half of it: what waited for a mail server leaves within a minute of its return. Some
-    three hours in all, less than the life of a verification link. A job whose worker died on it is given up sooner: each try may cost another worker.
+    1, 2, 4 ... 50 seconds, by chance down to half of it: what waited for a mail server leaves
+    within a minute of its return. Some three hours in all, less than the life of a verification
+    link. A job whose worker died on it is given up sooner: each try may cost another worker.
     """
 
     attempts: int = 300
-    crashes: int = 5
+    crashes: int = 10
     first: timedelta = timedelta(seconds=1)
     longest: timedelta = timedelta(seconds=50)
 

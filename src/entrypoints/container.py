@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
+from ..application.events import Subscriber
 from ..application.gatepost import Gatepost, Policies, assemble
 from ..application.mail import MailPolicy
 from ..application.ports import Ports
@@ -38,6 +39,7 @@ from ..application.ports.security import (
     SigningKeysInvalid,
 )
 from ..application.ports.storage import HealthCheck, UnitOfWork
+from ..application.ports.webhooks import WebhookSender
 from ..domain.accounts import AccountPolicy
 from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
@@ -55,6 +57,7 @@ from .rate_limits import (
     redis_limiter,
 )
 from .settings import Registration, Settings
+from .webhooks import LateWebhooks
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +153,7 @@ class Container(containers.DeclarativeContainer):
     limiter_keys: providers.Provider[KeyHasher] = providers.Singleton(LimiterKeyHasher, keys)
     limit_events: providers.Provider[LimitEvents] = providers.Singleton(LoggedLimitEvents)
     limiter: providers.Provider[RateLimiter] = providers.Singleton(
-        choose_limiter, postgres_limiter, redis_limiter, limit_events
+        choose_limiter, postgres_limiter, redis_limiter, limit_events, metrics
     )
     limiter_check: providers.Provider[HealthCheck] = providers.Singleton(
         _limiter_check, redis_limiter, postgres_limiter
@@ -173,6 +176,7 @@ class Container(containers.DeclarativeContainer):
     exports: providers.Provider[ExportStore] = providers.Singleton(
         ExportFiles, providers.Callable(exports_folder, settings), cipher
     )
+    webhooks: providers.Provider[WebhookSender] = providers.Singleton(LateWebhooks, settings)
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,
         uow=uow,
@@ -191,16 +195,22 @@ class Container(containers.DeclarativeContainer):
         mailer=mailer,
         metrics=metrics,
         exports=exports,
+        webhooks=webhooks,
         now=now,
     )
+    subscribers: providers.Provider[Sequence[Subscriber]] = providers.Object(())
     gatepost: providers.Provider[Gatepost] = providers.Singleton(
-        assemble, ports, providers.Callable(policies_of, settings)
+        assemble, ports, providers.Callable(policies_of, settings), subscribers
     )
 
 
 @contextlib.asynccontextmanager
 async def open_gatepost(
-    settings: Settings, metrics: Metrics | None = None, *, load_keys: bool = True
+    settings: Settings,
+    metrics: Metrics | None = None,
+    *,
+    load_keys: bool = True,
+    subscribers: Sequence[Subscriber] = (),
 ) -> AsyncIterator[Gatepost]:
     """Build everything from the settings, and close it again.
 
@@ -211,6 +221,7 @@ async def open_gatepost(
     container = Container(settings=providers.Object(settings))
     if metrics is not None:
         container.metrics.override(providers.Object(metrics))
+    container.subscribers.override(providers.Object(subscribers))
     gatepost = container.gatepost()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)

@@ -11,7 +11,7 @@ from .request_id import REQUEST_ID
 from .settings import LogFormat, Settings
 
 # Libraries that repeat what our own lines say, or log what they were given.
-_QUIET = ("pgqueuer", "asyncio", "alembic", "uvicorn.access")
+_QUIET = ("pgqueuer", "asyncio", "alembic", "uvicorn.access", "httpx2", "httpcore2")
 
 
 def configure_logging(settings: Settings) -> None:

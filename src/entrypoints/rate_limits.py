@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..application.limits import FallbackRateLimiter, LeasingRateLimiter
+from ..application.limits import CountedEvents, FallbackRateLimiter, LeasingRateLimiter
+from ..application.ports.delivery import Metrics
 from ..application.ports.limits import LimitEvents, RateLimiter
 from ..application.ports.storage import HealthCheck
 from ..domain.limits import Budget, LimitPolicy, Rate, Rule
@@ -41,10 +42,11 @@ def limit_policy(settings: Settings) -> LimitPolicy:
 
 
 def choose_limiter(
-    postgres: RateLimiter, redis: RateLimiter | None, events: LimitEvents
+    postgres: RateLimiter, redis: RateLimiter | None, events: LimitEvents, metrics: Metrics
 ) -> RateLimiter:
     """Count in Redis where there is one, else, and while it is down, in PostgreSQL."""
-    store = FallbackRateLimiter(redis, postgres, events) if redis else postgres
+    told = CountedEvents(events, metrics)
+    store = FallbackRateLimiter(redis, postgres, told) if redis else postgres
     return LeasingRateLimiter(store)
 
 

@@ -111,6 +111,13 @@ class ExportSettings(Group):
     )
 
 
+class WebhookSettings(Group):
+    networks: Networks = Field(
+        (),
+        description="CIDRs that webhooks may go to beside public addresses, by https: your own.",
+    )
+
+
 class PasswordSettings(Group):
     min_length: int = Field(8, ge=8, le=64, description="Code points; 15 is recommended.")
     memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Argon2id memory.")

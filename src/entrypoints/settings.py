@@ -42,6 +42,7 @@ from .setting_groups import (
     ServiceSettings,
     SessionSettings,
     TokenSettings,
+    WebhookSettings,
 )
 from .setting_sources import PREFIX, SECRET_NAMES, collect
 from .setting_types import BaseUrl, DatabaseUrl, Folder, RedisUrl, mail_target
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = SecretsSettings()
     mail: MailSettings = MailSettings()
     exports: ExportSettings = ExportSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     jobs: JobSettings = JobSettings()
     password: PasswordSettings = PasswordSettings()
     tokens: TokenSettings = TokenSettings()

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from ..adapters.postgres.consumer import consume
+from ..application.events import Subscriber
 from ..application.gatepost import Gatepost
 from ..application.ports.delivery import Job
 from ..domain.errors import Unavailable
@@ -19,7 +20,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> None:
     """Work jobs until SIGTERM or SIGINT; the running ones are finished first.
 
     A lost database, or broker, is waited for, also at the start: jobs stay where they are, and
@@ -36,7 +37,7 @@ async def work(settings: Settings) -> None:
                 log.info("worker hands jobs to celery")
                 await relay_jobs(settings, stop)
                 continue
-            async with open_gatepost(settings) as gatepost:
+            async with open_gatepost(settings, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
                 pause = _SHORTEST_PAUSE
                 await consume(settings.direct_url, run_of(gatepost), stop)

@@ -2,7 +2,8 @@
 
 Collect a class under a fixture named after its port: `hasher`, `cipher`, `refresh_tokens`,
 `access_tokens`. The last one is built with the fixtures `token_policy` and `clock`. The only key
-of `former_cipher` is the second one of `cipher`.
+of `former_cipher` is the second one of `cipher`, and `foreign` is another system's hash of
+PASSWORD that the hasher knows.
 """
 
 from dataclasses import replace
@@ -22,7 +23,7 @@ from gatepost.application.ports.security import (
     SealPurpose,
 )
 from gatepost.domain.accounts import AccountId
-from gatepost.domain.errors import AccessTokenInvalid
+from gatepost.domain.errors import AccessTokenInvalid, ValidationFailed
 from gatepost.domain.sessions import RefreshClaim, SessionId
 from gatepost.domain.tokens import AccessClaims, TokenPolicy
 
@@ -103,6 +104,28 @@ class PasswordHasherContract:
     @pytest.mark.parametrize("encoded", BROKEN_HASHES)
     def test_a_broken_hash_needs_a_rehash(self, hasher: PasswordHasher, encoded: str) -> None:
         assert hasher.needs_rehash(encoded)
+
+    async def test_a_foreign_hash_is_adopted_verified_and_to_be_renewed(
+        self, hasher: PasswordHasher, foreign: str
+    ) -> None:
+        adopted = hasher.adopt(foreign).encoded
+        assert await hasher.verify(PASSWORD, adopted)
+        assert not await hasher.verify(PASSWORD + " ", adopted)
+        assert hasher.needs_rehash(adopted)
+        assert foreign not in repr(hasher.adopt(foreign))
+
+    async def test_a_hash_that_goes_elsewhere_is_stored_there_as_it_was_here(
+        self, hasher: PasswordHasher, foreign: str
+    ) -> None:
+        for stored in (await hasher.hash(PASSWORD), hasher.adopt(foreign).encoded):
+            assert hasher.adopt(hasher.portable(stored)).encoded == stored
+
+    def test_what_is_no_hash_is_not_adopted(self, hasher: PasswordHasher) -> None:
+        nonsense: list[str | dict[str, object]] = [*BROKEN_HASHES, *NONSENSE, {}, {"hash": "x"}]
+        for given in nonsense:
+            with pytest.raises(ValidationFailed) as refused:
+                hasher.adopt(given)
+            assert [error.field for error in refused.value.errors] == ["password_hash"]
 
 
 class CipherContract:

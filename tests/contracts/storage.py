@@ -57,6 +57,8 @@ from tests.contracts.session_storage import (
     live,
 )
 from tests.contracts.trail_storage import AuditTrailContract, IdempotencyContract
+from tests.contracts.transfer_storage import TransferContract
+from tests.contracts.webhooks import WebhookContract
 
 __all__ = [
     "AccountRacesContract",
@@ -79,6 +81,8 @@ __all__ = [
     "SessionRacesContract",
     "SigningKeyContract",
     "TransactionContract",
+    "TransferContract",
+    "WebhookContract",
 ]
 
 QueuedJobs = Callable[[], Awaitable[list[Job]]]

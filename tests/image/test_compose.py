@@ -112,6 +112,12 @@ def test_the_address_of_the_client_is_the_one_that_the_proxy_saw(client: httpx2.
     assert None not in seen
 
 
+def test_only_the_proxy_is_where_addresses_are_believed() -> None:
+    services = json.loads(compose("config", "--format", "json"))["services"]
+    there = {name for name, one in services.items() if "edge" in (one.get("networks") or {})}
+    assert there == {"proxy", "server"}
+
+
 def test_the_containers_have_no_rights_and_no_tools(stack: None) -> None:
     told = compose(
         "exec", "-T", "worker", "sh", "-c", "id -u; touch /x 2>&1; command -v pip gcc git; true"

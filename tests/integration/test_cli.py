@@ -186,6 +186,55 @@ def test_keys_that_open_nothing_of_this_database_are_named_in_one_line(cli: Cli)
         assert refused.returncode == 1
         assert refused.stderr.count("\n") == 1
         assert refused.stderr.startswith("gatepost: settings_invalid: GATEPOST_SECRETS__KEYS: ")
+    # The way out where the master key is lost for good: `keys` opens none of them.
+    (lost,) = keys_in(cli("keys", "list"))
+    assert lost[0] in refused.stderr
+    (fresh,) = keys_in(cli("keys", "revoke", lost[0]))
+    assert fresh[0] != lost[0]
+    assert cli("users", "list").returncode == 0
+
+
+def keys_in(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    """Read a printed table of keys: kid, algorithm, state, master key, times."""
+    assert done.returncode == 0, done.stderr
+    return [line.split("  ") for line in done.stdout.splitlines()]
+
+
+def test_master_keys_that_are_damaged_stop_every_command_without_being_shown(cli: Cli) -> None:
+    assert cli("users", "list").returncode == 0
+    for damaged in (b"", b"\xff\x00secret", b"c2VjcmV0"):
+        (cli.folder / "data" / "master-keys").write_bytes(damaged)
+        refused = cli("users", "list")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("gatepost: settings_invalid: GATEPOST_SECRETS__KEYS: ")
+        assert "secret" not in refused.stderr
+
+
+def test_signing_keys_are_listed_rotated_and_revoked(cli: Cli) -> None:
+    assert cli("keys", "list").stdout == ""
+    ((active, *rest),) = keys_in(cli("keys", "rotate"))
+    assert rest[:3] == ["ES256", "active", "first"]
+    for _ in range(2):
+        first, (pending, *announced) = keys_in(cli("keys", "rotate"))
+        assert first[0] == active
+        assert announced[:3] == ["ES256", "pending", "first"]
+    listed = json.loads(cli("keys", "list", "--output", "json").stdout)
+    assert [set(key) for key in listed] == [
+        {
+            *("kid", "algorithm", "state", "master_key"),
+            *("created_at", "activates_at", "activated_at", "retires_at"),
+        }
+    ] * 2
+    assert listed[1]["activates_at"] > listed[1]["created_at"]
+    ((fresh, *_),) = keys_in(cli("keys", "revoke", active))
+    assert fresh not in {active, pending}
+    # Kids that begin with a hyphen are no options.
+    for unknown in (active, "-kid", "--kid"):
+        gone = cli("keys", "revoke", unknown)
+        assert (gone.returncode, gone.stderr[:21]) == (1, "gatepost: not_found: ")
+    assert cli("keys", "revoke").returncode == 2
+    trail = json.loads(cli("audit", "list", "--type", "key.revoked", "--output", "json").stdout)
+    assert {entry["reason"] for entry in trail} == {active, pending}
 
 
 def test_config_show_never_prints_a_secret(cli: Cli) -> None:
@@ -193,6 +242,22 @@ def test_config_show_never_prints_a_secret(cli: Cli) -> None:
     assert shown.returncode == 0
     assert "hunter22" not in shown.stdout
     assert "DATABASE_URL  (secret)" in shown.stdout
+
+
+def test_config_schema_lists_every_setting_with_a_default_that_is_taken(cli: Cli) -> None:
+    settings = json.loads(cli("config", "schema").stdout)["properties"]
+    shown = [
+        record["name"] for record in json.loads(cli("config", "show", "--output", "json").stdout)
+    ]
+    assert list(settings) == shown
+    assert settings["GATEPOST_TOKENS__ALGORITHM"]["enum"] == ["ES256", "RS256", "EdDSA"]
+    assert settings["DATABASE_URL"]["writeOnly"]
+    defaults = {name: one["default"] for name, one in settings.items() if "default" in one}
+    assert defaults["GATEPOST_TOKENS__ACCESS_TTL"] == "15m"
+    checked = cli("config", "check", **defaults)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    lines = cli("config", "schema", "--output", "text").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == shown
 
 
 def test_openapi_needs_no_database(cli: Cli) -> None:
@@ -302,3 +367,20 @@ def test_nothing_is_done_to_jobs_without_saying_which(cli: Cli) -> None:
         ("list", "--state", "lost"),
     ):
         assert cli("jobs", *wrong).returncode == 2, wrong
+
+
+def test_a_webhook_endpoint_is_made_listed_and_refused_inside(cli: Cli) -> None:
+    made = cli.json(
+        "webhooks", "create", "--url", "https://1.1.1.1/in", "--contact", "a@b.example"
+    )
+    assert str(made["secret"]).startswith("whsec_")
+    shown = cli.json("webhooks", "show", str(made["id"]))
+    assert (shown["status"], shown["events"], shown["contact"]) == ("enabled", [], "a@b.example")
+    listed = cli("webhooks", "list")
+    assert f"{made['id']}  https://1.1.1.1/in" in listed.stdout
+    assert str(made["secret"]) not in listed.stdout
+    refused = cli("webhooks", "create", "--url", "https://169.254.169.254/", "--event", "no")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "forbidden_address" in refused.stderr
+    assert "unknown_event" in refused.stderr
+    assert cli("webhooks", "deliveries", str(made["id"])).stdout == ""

@@ -19,20 +19,33 @@ import pytest
 from gatepost.adapters.postgres.consumer import Pace, consume
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
+from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobFilter, JobState
 from tests.builders import a_job
 from tests.children import IMPORTING, becomes_true
-from tests.contracts.jobs import RETRIES, Work, becomes, kill, listed, queue, removed, working
+from tests.contracts.jobs import (
+    RETRIES,
+    Work,
+    becomes,
+    kill,
+    listed,
+    queue,
+    removed,
+    revived,
+    working,
+)
 from tests.contracts.jobs import JobWorkContract as TestJobWork
 
 __all__ = ["TestJobWork"]
 
 FAST = Pace(heartbeat=timedelta(seconds=1), poll=timedelta(seconds=0.1))
+# So that none is due by chance while the tests run.
+YEARLY = {JobName.PURGE: "0 0 1 1 *"}
 
 # A tick that is due.
 TICK = """
 INSERT INTO pgqueuer_schedules (expression, entrypoint, next_run)
-VALUES ('17 * * * *', $1, now() - interval '1 second')
+VALUES ('0 0 1 1 *', $1, now() - interval '1 second')
 """
 # A worker as its own process. It writes a line when it begins a job and when it ends one; a job
 # says in its payload what it does.
@@ -41,6 +54,7 @@ import asyncio, os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from gatepost.adapters.postgres.consumer import Pace, consume
+from gatepost.application.ports.delivery import JobName
 from gatepost.domain.jobs import RetryPolicy
 
 notes = Path(sys.argv[2])
@@ -69,6 +83,7 @@ async def main():
         retries=RetryPolicy(first=timedelta(milliseconds=200), crashes=3),
         pace=Pace(heartbeat=timedelta(seconds=1), poll=timedelta(seconds=0.1),
                   grace=timedelta(seconds=float(sys.argv[3]))),
+        schedules={JobName.PURGE: "0 0 1 1 *"},
     )
 
 asyncio.run(main())
@@ -77,7 +92,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def work(url: str) -> Work:
-    return partial(consume, url, retries=RETRIES, pace=FAST)
+    return partial(consume, url, retries=RETRIES, pace=FAST, schedules=YEARLY)
 
 
 @pytest.fixture
@@ -321,6 +336,68 @@ async def test_a_row_that_cannot_be_read_is_given_up_and_holds_up_nobody(
     await worker
     assert done.is_set()
     assert {record.error for record in await listed(uow)} == {"JSONDecodeError"}
+
+
+async def test_all_that_is_slow_at_once_leaves_hands_for_a_mail(
+    uow: PostgresUnitOfWork, work: Work
+) -> None:
+    slow = [name for name in JobName if name.at_once for _ in range(name.at_once)]
+    await queue(uow, *(a_job(name=name) for name in slow))
+    mailed = asyncio.Event()
+    begun: list[JobName] = []
+
+    async def run(job: Job) -> None:
+        if job.name is JobName.SEND_MAIL:
+            mailed.set()
+            return
+        begun.append(job.name)
+        if len(begun) == len(slow):
+            await queue(uow, a_job())
+        await mailed.wait()
+
+    await working(work, run, mailed)
+    assert sorted(begun) == sorted(slow)
+
+
+async def test_a_worker_that_loses_its_connection_does_not_wait_for_what_hangs(
+    uow: PostgresUnitOfWork, url: str, sql: asyncpg.Connection
+) -> None:
+    await queue(uow, a_job())
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def run(job: Job) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    pace = Pace(grace=timedelta(seconds=0.1), poll=timedelta(seconds=0.1))
+    worker = asyncio.create_task(consume(url, run, asyncio.Event(), pace=pace, schedules=YEARLY))
+    await begun.wait()
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable):
+            await worker
+    assert ended.is_set()
+
+
+async def test_of_two_dead_jobs_with_one_id_one_is_revived(
+    uow: PostgresUnitOfWork, work: Work, sql: asyncpg.Connection
+) -> None:
+    """What queues a job may run twice: the second time after the first job was given up."""
+    await kill(uow, work, a_job())
+    await sql.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload, headers, dedupe_key)"
+        " SELECT priority, status, entrypoint, payload, headers, dedupe_key FROM pgqueuer"
+    )
+    assert await revived(uow) == 1
+    states = [record.state for record in await listed(uow)]
+    assert sorted(states) == [JobState.DEAD, JobState.WAITING]
+    assert await revived(uow) == 0
 
 
 async def test_old_traces_of_jobs_go_in_batches(

@@ -46,6 +46,8 @@ from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
+from tests.contracts.storage import TransferContract as TestTransfer
+from tests.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccountRaces",
@@ -68,6 +70,8 @@ __all__ = [
     "TestSessions",
     "TestSigningKeys",
     "TestTransactions",
+    "TestTransfer",
+    "TestWebhooks",
 ]
 
 TICK = timedelta(microseconds=1)
@@ -122,6 +126,16 @@ async def updates(engine: AsyncEngine) -> tuple[int, int]:
         )
         all_of_them, hot = counted.one()
         return all_of_them, hot
+
+
+async def test_asking_who_wants_an_event_is_no_statement_of_its_own(
+    uow: PostgresUnitOfWork, statements: list[str]
+) -> None:
+    for name in ("session.created.v1", None):
+        async with uow() as tx:
+            assert not await tx.audit.append(an_entry(), announces=name)
+            await tx.commit()
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "INSERT"]
 
 
 class TestRotation:

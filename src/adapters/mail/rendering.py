@@ -95,6 +95,7 @@ class MailTexts:
         values = named | {
             "username": one_line(mail.username),
             "link": mail.link,
+            "about": one_line(mail.about or ""),
             "lifetime": _lifetime(mail.template),
         }
         text = _rendered(parts.text, values)

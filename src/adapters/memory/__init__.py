@@ -19,6 +19,7 @@ from .security import (
     PlainPasswordHasher,
 )
 from .storage import AlwaysHealthy, MemoryCallers, MemoryStorage, MemoryUnitOfWork
+from .webhooks import MemoryWebhooks
 
 __all__ = [
     "AlwaysHealthy",
@@ -36,6 +37,7 @@ __all__ = [
     "MemoryRefreshTokens",
     "MemoryStorage",
     "MemoryUnitOfWork",
+    "MemoryWebhooks",
     "MemoryWorker",
     "PlainPasswordHasher",
     "memory_ports",
@@ -54,6 +56,7 @@ class MemoryPorts(Ports):
     metrics: MemoryMetrics
     backlog: MemoryBacklog
     exports: MemoryExportStore
+    webhooks: MemoryWebhooks
     now: ManualClock
 
 
@@ -81,5 +84,6 @@ def memory_ports(
         mailer=MemoryMailer(),
         metrics=MemoryMetrics(),
         exports=MemoryExportStore(),
+        webhooks=MemoryWebhooks(),
         now=now,
     )

@@ -81,6 +81,12 @@ class MemoryMetrics(Metrics):
     def limited(self, rule: Rule) -> None:
         self.counts["limited", rule.value] += 1
 
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        self.counts["uncounted", rule.value, "refused" if refused else "let_pass"] += 1
+
+    def store_lost(self) -> None:
+        self.counts[("store_lost",)] += 1
+
     def hashed(self, operation: str, seconds: float) -> None:
         self.counts["hashed", operation] += 1
 

@@ -26,6 +26,7 @@ from ...domain.idempotency import StoredAnswer
 from ...domain.keys import KeyState, SigningKey
 from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from ...domain.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
 from .jobs import QueueTable
 
 K = TypeVar("K")
@@ -46,6 +47,8 @@ class Tables:
     answers: dict[bytes, StoredAnswer] = field(default_factory=dict)
     clients: dict[ClientId, Client] = field(default_factory=dict)
     exports: dict[ExportId, Export] = field(default_factory=dict)
+    endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
+    deliveries: dict[DeliveryId, Delivery] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(
@@ -59,6 +62,8 @@ class Tables:
             self.answers.copy(),
             self.clients.copy(),
             self.exports.copy(),
+            self.endpoints.copy(),
+            self.deliveries.copy(),
         )
 
     def require_account(self, account_id: AccountId) -> None:
@@ -294,9 +299,15 @@ class MemorySigningKeys(SigningKeyRepository):
 class MemoryAuditLog(AuditLog):
     def __init__(self, tables: Tables) -> None:
         self._rows = tables.audit
+        self._endpoints = tables.endpoints
 
-    async def append(self, entry: AuditEntry) -> None:
+    async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
         self._rows.append(entry)
+        wants = (endpoint.wants(announces) for endpoint in self._endpoints.values() if announces)
+        return any(wants)
+
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None:
+        self._rows.extend(entries)
 
     async def forget(self, account_id: AccountId) -> None:
         self._rows[:] = [

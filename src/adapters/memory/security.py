@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ...application.ports.security import (
     AccessTokens,
+    AdoptedHash,
     Cipher,
     Clock,
     KeyPair,
@@ -18,13 +19,14 @@ from ...application.ports.security import (
     SealBroken,
     SealPurpose,
 )
-from ...domain.errors import AccessTokenInvalid
+from ...domain.errors import AccessTokenInvalid, FieldError, ValidationFailed
 from ...domain.sessions import RefreshClaim, SessionId
 from ...domain.tokens import AccessClaims, TokenPolicy
 
 _NONCE_BYTES = 16
 _TAG_BYTES = 32
 _SECRET_BYTES = 16
+_FOREIGN = ("foreign$", "slower$")
 _CLAIM_BYTES = 16 + _SECRET_BYTES + 8
 
 
@@ -49,7 +51,8 @@ class PlainPasswordHasher(PasswordHasher):
     """A fast hash. Change `params` to make every older hash one to be renewed.
 
     `work` counts the slow hashes that a real one would have computed, decoys included: equal
-    counts stand for equal time.
+    counts stand for equal time. Another system's hashes are `foreign$` (or `slower$`) and the
+    password.
     """
 
     def __init__(self, params: str = "1") -> None:
@@ -62,6 +65,8 @@ class PlainPasswordHasher(PasswordHasher):
 
     async def verify(self, password: str, encoded: str | None) -> bool:
         self.work += 1
+        if encoded and encoded.startswith(_FOREIGN):
+            return encoded.partition("$")[2] == password
         parts = (encoded or "").split("$")
         if len(parts) != 4:
             return False
@@ -70,6 +75,17 @@ class PlainPasswordHasher(PasswordHasher):
 
     def needs_rehash(self, encoded: str) -> bool:
         return not encoded.startswith(f"plain${self.params}$")
+
+    def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
+        if isinstance(given, str) and given.startswith(_FOREIGN):
+            return AdoptedHash(given, is_slower=given.startswith("slower$"))
+        if isinstance(given, str) and given.startswith("gatepost$plain$"):
+            return AdoptedHash(given.removeprefix("gatepost$"))
+        message = "Not a kind of hash that can be verified."
+        raise ValidationFailed(FieldError("password_hash", "unknown_hash", message))
+
+    def portable(self, encoded: str) -> str:
+        return encoded if encoded.startswith(_FOREIGN) else f"gatepost${encoded}"
 
     def _encode(self, password: str, params: str, salt: str) -> str:
         salted = salt.encode() + password.encode("utf-8", "surrogatepass")

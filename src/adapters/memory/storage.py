@@ -26,6 +26,8 @@ from .repositories import (
     MemorySigningKeys,
     Tables,
 )
+from .transfer import MemoryTransfer
+from .webhooks import MemoryWebhookRepository
 
 
 def _utc_now() -> datetime:
@@ -120,6 +122,14 @@ class MemoryTransaction(Transaction):
     @property
     def exports(self) -> MemoryExports:
         return MemoryExports(self._tables)
+
+    @property
+    def transfer(self) -> MemoryTransfer:
+        return MemoryTransfer(self._tables)
+
+    @property
+    def webhooks(self) -> MemoryWebhookRepository:
+        return MemoryWebhookRepository(self._tables)
 
     async def commit(self) -> None:
         # A copy, or a repository that somebody kept would write into what is committed.

@@ -30,10 +30,13 @@ class Attempts:
         self._ends: float | None = None
 
     def end_within(self, grace: timedelta) -> None:
-        """Let the running jobs go on for so long, and no longer."""
-        self._ends = asyncio.get_running_loop().time() + grace.total_seconds()
+        """Let the running jobs go on for so long, and no longer; asked again, adds nothing."""
+        ends = asyncio.get_running_loop().time() + grace.total_seconds()
+        self._ends = ends if self._ends is None else min(ends, self._ends)
         for limit in self._running:
-            limit.reschedule(self._ends)
+            # One that is over cannot be changed; its job is clearing up.
+            if not limit.expired():
+                limit.reschedule(self._ends)
 
     async def make(self, row: models.Job) -> None:
         try:

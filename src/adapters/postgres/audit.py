@@ -6,8 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    any_,
     bindparam,
     delete,
+    exists,
+    func,
     insert,
     literal,
     or_,
@@ -21,9 +24,14 @@ from ...application.ports.storage import AuditLog
 from ...domain.accounts import AccountId
 from ...domain.audit import AuditEntry, AuditFilter
 from .rows import to_row
-from .tables import MOMENT, audit_events
+from .tables import MOMENT, audit_events, webhook_endpoints
 
 _INSERT = insert(audit_events)
+_wanted = webhook_endpoints.c.events
+# Part of the insert, since nearly every change waits for it. A disabled endpoint wants it, too.
+_INSERT_AND_ASK = _INSERT.returning(
+    exists().where(or_(func.cardinality(_wanted) == 0, bindparam("event") == any_(_wanted)))
+)
 _columns = audit_events.c
 _FORGET = (
     update(audit_events)
@@ -47,8 +55,16 @@ class PostgresAuditLog(AuditLog):
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def append(self, entry: AuditEntry) -> None:
-        await self._connection.execute(_INSERT, to_row(entry))
+    async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
+        if announces is None:
+            await self._connection.execute(_INSERT, to_row(entry))
+            return False
+        values = to_row(entry) | {"event": announces}
+        return bool((await self._connection.execute(_INSERT_AND_ASK, values)).scalar_one())
+
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None:
+        if entries:
+            await self._connection.execute(_INSERT, [to_row(entry) for entry in entries])
 
     async def forget(self, account_id: AccountId) -> None:
         await self._connection.execute(_FORGET, {"of": account_id})

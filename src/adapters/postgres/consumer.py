@@ -1,7 +1,7 @@
 """Taking jobs from the queue: each at least once, by one worker at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,9 +24,10 @@ from .failures import outages_as_unavailable
 
 # A worker takes no more than it can do at once: what it holds when it dies, others wait for.
 _BATCH = 10
-_HANDS = 2 * _BATCH
+# More than all jobs that are bounded (`JobName.at_once`) take together: the rest is for mail.
+_HANDS = 3 * _BATCH
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
-_SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
+SCHEDULES = {JobName.PURGE: "17 * * * *", JobName.ROTATE_KEYS: "*/5 * * * *"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,11 @@ async def consume(
     *,
     retries: RetryPolicy | None = None,
     pace: Pace | None = None,
+    schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> None:
     """Work jobs on a connection of its own until `stop` is set; running ones are finished.
+
+    `schedules`: the times of jobs that nobody asks for, as cron has them.
 
     Raises Unavailable when the connection cannot be had or is lost.
     """
@@ -59,7 +63,7 @@ async def consume(
     attempts = Attempts(run, retries or RetryPolicy())
 
     def queue_on(driver: Driver) -> PgQueuer:
-        return queue_of(LiveQueries(driver), attempts.make)
+        return queue_of(LiveQueries(driver), attempts.make, schedules)
 
     def end() -> None:
         attempts.end_within(pace.grace)
@@ -78,11 +82,15 @@ async def keep_taking(
 ) -> None:
     """Run a queue on a connection of its own until `stop`, when `end` is called, or it shuts down.
 
+    `end` is called for a lost connection too: others take over the jobs of whom nobody hears, and
+    he must come back for others.
+
     Raises Unavailable when the connection cannot be had or is lost.
     """
     try:
         with outages_as_unavailable():
             connection = await connect(to_dsn(url), statement_timeout=0)
+            connection.add_termination_listener(lambda _: end())
             try:
                 queue = queue_on(AsyncpgDriver(connection))
                 await _run(queue, _pass_on(stop, queue, end), retries, pace)
@@ -117,14 +125,18 @@ async def _pass_on(stop: asyncio.Event, queue: PgQueuer, end: Callable[[], None]
     end()
 
 
-def queue_of(queries: LiveQueries, do: Callable[[models.Job], Awaitable[None]]) -> PgQueuer:
+def queue_of(
+    queries: LiveQueries,
+    do: Callable[[models.Job], Awaitable[None]],
+    schedules: Mapping[JobName, str] = SCHEDULES,
+) -> PgQueuer:
     """Make a queue that gives each job to `do`, and ticks."""
     queue = PgQueuer(queries.driver, queries=queries)
     # Names of a newer release are none of ours: its jobs stay for its workers.
     for name in JobName:
         # `hold` keeps what was given up, so that it can be looked at and tried again.
         queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(do)
-    for name, times in _SCHEDULES.items():
+    for name, times in schedules.items():
         queue.schedule(name.value, times)(_tick(queries, name))
     return queue
 

@@ -49,7 +49,9 @@ WITH revived AS (
      WHERE id = ANY (ARRAY(
         SELECT id FROM pgqueuer WHERE {_WANTED} AND NOT EXISTS (
             SELECT FROM pgqueuer AS twin WHERE twin.status IN ('queued', 'picked')
-               AND twin.dedupe_key = pgqueuer.headers ->> 'job_id')
+               AND twin.dedupe_key = pgqueuer.headers ->> 'job_id'
+                OR twin.status = 'failed' AND twin.id < pgqueuer.id
+               AND twin.headers ->> 'job_id' = pgqueuer.headers ->> 'job_id')
          ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED))
     RETURNING id, entrypoint, priority
 ), logged AS (

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -31,6 +32,7 @@ from ...domain.credentials import Purpose
 from ...domain.exports import ExportStatus
 from ...domain.keys import KeyState
 from ...domain.sessions import EndReason
+from ...domain.webhooks import DeliveryStatus, EndpointStatus, Fault
 
 # Violations are told apart by these names, so they must not be left to the server.
 metadata = MetaData(
@@ -277,6 +279,45 @@ exports = Table(
     one_of("status", ExportStatus),
     Index(None, "account_id"),
     Index(None, "expires_at"),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("url", Utf8, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("contact", Utf8),
+    Column("status", Named(EndpointStatus), nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("sealed_former_secret", LargeBinary),
+    Column("former_until", MOMENT),
+    Column("failing_since", MOMENT),
+    Column("created_at", MOMENT, nullable=False),
+    Column("updated_at", MOMENT, nullable=False),
+    one_of("status", EndpointStatus),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("endpoint_id", ForeignKey("webhook_endpoints.id", ondelete="CASCADE"), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", Utf8, nullable=False),
+    Column("status", Named(DeliveryStatus), nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    Column("created_at", MOMENT, nullable=False),
+    Column("attempted_at", MOMENT),
+    Column("answered", SmallInteger),
+    Column("fault", Named(Fault)),
+    Column("duration_ms", Integer),
+    UniqueConstraint("endpoint_id", "event_id"),
+    one_of("status", DeliveryStatus),
+    Index(None, "endpoint_id", "id"),
+    Index(None, "created_at"),
+    Index("ix_webhook_deliveries_held", "endpoint_id", postgresql_where=text("status = 'held'")),
 )
 
 # Written at every counted hit: without a log, and with room for HOT updates on the page. Times

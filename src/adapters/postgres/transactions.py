@@ -20,6 +20,8 @@ from .jobs import PgQueuerJobs, refuse_renamed_queue
 from .keys import PostgresSigningKeys
 from .roles import PostgresRoles
 from .sessions import PostgresSessions
+from .transfer import PostgresTransfer
+from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
@@ -65,6 +67,14 @@ class PostgresTransaction(Transaction):
     @cached_property
     def exports(self) -> PostgresExports:
         return PostgresExports(self._connection)
+
+    @cached_property
+    def transfer(self) -> PostgresTransfer:
+        return PostgresTransfer(self._connection)
+
+    @cached_property
+    def webhooks(self) -> PostgresWebhooks:
+        return PostgresWebhooks(self._connection)
 
     @cached_property
     def jobs(self) -> PgQueuerJobs:

@@ -7,6 +7,7 @@ from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
 from .storage import CallerReader, HealthCheck, UnitOfWork
+from .webhooks import WebhookSender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,4 +28,5 @@ class Ports:
     mailer: Mailer
     metrics: Metrics
     exports: ExportStore
+    webhooks: WebhookSender
     now: Clock

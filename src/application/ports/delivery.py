@@ -25,6 +25,8 @@ class JobName(StrEnum):
     ROTATE_KEYS = "keys.rotate.v1"
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
+    PUBLISH_EVENT = "events.publish.v1"
+    DELIVER_WEBHOOK = "webhooks.deliver.v1"
 
     @property
     def priority(self) -> int:
@@ -46,7 +48,7 @@ class JobName(StrEnum):
 _PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
 _ORDINARY = 10
 # Of the heavy ones a few: connections, and the hands of workers, are for who waits.
-_AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.PURGE: 1}
+_AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.DELIVER_WEBHOOK: 16, JobName.PURGE: 1}
 _DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
 _SHORT = timedelta(minutes=1)
 
@@ -78,6 +80,7 @@ class MailTemplate(StrEnum):
     EMAIL_CHANGE_UNDONE = "email_change_undone"
     ACCOUNT_DELETED = "account_deleted"
     EXPORT_READY = "export_ready"
+    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 class Undeliverable(Exception):
@@ -86,7 +89,10 @@ class Undeliverable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """One mail to one stored address. `id` makes the Message-ID, the same at every attempt."""
+    """One mail to one stored address. `id` makes the Message-ID, the same at every attempt.
+
+    `about` names what a mail tells of that is not about an account; then `username` is empty.
+    """
 
     id: UUID
     template: MailTemplate
@@ -94,6 +100,7 @@ class Mail:
     locale: str
     username: str
     link: str | None = field(repr=False)
+    about: str | None = None
 
     @property
     def recipient(self) -> EmailAddress:
@@ -192,6 +199,14 @@ class Metrics(Protocol):
 
     def limited(self, rule: Rule) -> None:
         """A rate limit refused a hit."""
+        ...
+
+    def uncounted(self, rule: Rule, *, refused: bool) -> None:
+        """A hit could not be counted, and was refused or let pass."""
+        ...
+
+    def store_lost(self) -> None:
+        """The store of rate limits did not answer, and another one counted."""
         ...
 
     def hashed(self, operation: str, seconds: float) -> None:

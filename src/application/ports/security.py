@@ -29,17 +29,43 @@ class Secrets(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class AdoptedHash:
+    """A hash that `verify` knows; `is_slower` than ours, it takes longer than one of nobody."""
+
+    encoded: str = field(repr=False)
+    is_slower: bool = False
+
+
 class PasswordHasher(Protocol):
     """A slow hash behind a bounded queue; a full one raises Overloaded at once."""
+
+    def demand_room(self) -> None:
+        """Raise Overloaded if the queue is full now; asked before work that would be in vain."""
+        return None
 
     async def hash(self, password: str) -> str: ...
 
     async def verify(self, password: str, encoded: str | None) -> bool:
-        """Compare; with None spend the same time in the same queue and return False."""
+        """Compare; with None spend the same time in the same queue and return False.
+
+        An adopted hash takes no less time than ours, right or wrong.
+        """
         ...
 
     def needs_rehash(self, encoded: str) -> bool:
-        """Tell whether a hash was made with other parameters than today's."""
+        """Tell whether a hash was made with other parameters than today's, or elsewhere."""
+        ...
+
+    def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
+        """Recognise another system's hash, or one that `portable` gave out; computes nothing.
+
+        Raises ValidationFailed for one that is unknown, too weak, or would cost too much.
+        """
+        ...
+
+    def portable(self, encoded: str) -> str:
+        """Spell a stored hash so that `adopt`, here or elsewhere, stores the same again."""
         ...
 
 
@@ -52,6 +78,7 @@ class SealPurpose(StrEnum):
     DEVICE = "device"
     IDEMPOTENCY = "idempotency"
     EXPORT = "export"
+    WEBHOOK = "webhook"
 
 
 class Cipher(Protocol):

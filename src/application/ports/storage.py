@@ -20,6 +20,8 @@ from ...domain.roles import Role
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .delivery import Job
 from .exports import ExportRepository
+from .transfer import AccountTransfer
+from .webhooks import WebhookRepository
 
 
 class AccountRepository(Protocol):
@@ -274,7 +276,11 @@ class SigningKeyRepository(Protocol):
 
 
 class AuditLog(Protocol):
-    async def append(self, entry: AuditEntry) -> None: ...
+    async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
+        """Insert, and tell in the same statement whether an endpoint wants this event."""
+        ...
+
+    async def append_all(self, entries: Sequence[AuditEntry]) -> None: ...
 
     async def forget(self, account_id: AccountId) -> None:
         """Take ip and user agent from all entries by or about an account; the ids stay."""
@@ -366,6 +372,10 @@ class Transaction(Protocol):
     def roles(self) -> RoleRepository: ...
     @property
     def exports(self) -> ExportRepository: ...
+    @property
+    def transfer(self) -> AccountTransfer: ...
+    @property
+    def webhooks(self) -> WebhookRepository: ...
 
     async def commit(self) -> None:
         """Make it last; while it is under way deadlines wait a moment for its outcome."""

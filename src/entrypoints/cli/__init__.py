@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from . import accounts, audit, clients, configuration, doctor, hashing, jobs, keys, service
+from . import (
+    accounts,
+    audit,
+    clients,
+    configuration,
+    doctor,
+    hashing,
+    jobs,
+    keys,
+    service,
+    transfer,
+    webhooks,
+)
 from .output import fail_as
 
 app = typer.Typer(
@@ -16,9 +28,11 @@ app = typer.Typer(
 )
 service.add_to(app)
 accounts.add_to(app)
+transfer.add_to(accounts.users)
 clients.add_to(app)
 keys.add_to(app)
 jobs.add_to(app)
+webhooks.add_to(app)
 audit.add_to(app)
 configuration.add_to(app)
 hashing.add_to(app)

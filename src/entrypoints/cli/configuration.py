@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from ..dangers import Danger, dangers_in
 from ..deployment import Deployment
+from ..setting_schema import settings_schema
 from ..settings import known_names, load, secret_files
 from .output import Output, OutputOption, show
 
@@ -63,6 +64,17 @@ def show_settings(output: OutputOption = Output.TEXT) -> None:
         shown = "(secret)" if isinstance(value, SecretStr) else to_jsonable_python(value)
         records.append({"name": name, "value": shown})
     show(records, output)
+
+
+@config.command("schema")
+def show_schema(output: OutputOption = Output.JSON) -> None:
+    """Print every setting that there is: as a JSON Schema, or one a line."""
+    schema = settings_schema()
+    if output is Output.JSON:
+        typer.echo(json.dumps(schema, indent=2))
+        return
+    for name, described in schema["properties"].items():
+        typer.echo("  ".join((name, described.get("default", "-"), described["description"])))
 
 
 def openapi() -> None:

@@ -45,7 +45,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def worker() -> None:
-    """Work the jobs: mail, exports, purging and the rotation of signing keys."""
+    """Work the jobs: mail, events, exports, purging and the rotation of signing keys."""
     leave_on_sigterm()
     from ..database import available_database
     from ..logging import configure_logging

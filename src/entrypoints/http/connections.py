@@ -95,6 +95,10 @@ class Bounded(asyncio.Protocol):
         self._stop()
         self.limits.unread.stop(self)
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            # After a reset the server lets it run, and it would hold this connection.
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def data_received(self, data: bytes) -> None:
         self._has_sent = True
@@ -188,6 +192,8 @@ class Bounded(asyncio.Protocol):
             return
         if self._is_busy() and not self.cycle.more_body:
             self.cycle.keep_alive = False
+            # What cannot become a request is not worth the memory.
+            self.transport.pause_reading()
             return
         if not (self._is_busy() and self.cycle.response_started):
             self.transport.write(self.limits.refusal(type_))

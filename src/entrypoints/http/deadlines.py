@@ -42,15 +42,20 @@ class Deadline:
         return len(self._due)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        # What is due may start or stop others; until the end this timer counts as set.
         now = loop.time()
-        for who, (when, on_due) in list(self._due.items()):
-            if when > now:
-                self._timer = loop.call_at(when, self._look, loop)
-                return
-            # What is due first may have stopped others.
-            if self._due.pop(who, None) is not None:
+        try:
+            while self._due:
+                who, (when, on_due) = next(iter(self._due.items()))
+                if when > now:
+                    break
+                del self._due[who]
                 on_due()
+        finally:
+            self._timer = None
+            if self._due:
+                when, _ = next(iter(self._due.values()))
+                self._timer = loop.call_at(when, self._look, loop)
 
 
 class RequestDeadlines:

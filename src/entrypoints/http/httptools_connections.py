@@ -3,6 +3,7 @@
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .connections import Awaited, Bounded
+from .errors import ProblemType
 
 
 class HttpToolsConnection(Bounded, HttpToolsProtocol):
@@ -25,6 +26,23 @@ class HttpToolsConnection(Bounded, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._await(Awaited.NOTHING)
         super().on_message_complete()
+
+    def _refuse(self, type_: ProblemType) -> None:
+        if self.pipeline and self.cycle.more_body:
+            self._refuse_in_turn(type_)
+        else:
+            super()._refuse(type_)
+
+    def _refuse_in_turn(self, type_: ProblemType) -> None:
+        """Let a request that waits behind others be answered after them: answers have no names."""
+        cycle = self.cycle
+
+        async def refuse(*_: object) -> None:
+            # The server itself would answer in place of an application that does not.
+            cycle.disconnected = True
+            super(HttpToolsConnection, self)._refuse(type_)
+
+        self.pipeline[0] = cycle, refuse
 
     def _is_head_too_large(self) -> bool:
         sizes = (len(name) + len(value) for name, value in self.headers)

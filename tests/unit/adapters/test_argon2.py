@@ -33,6 +33,13 @@ def hasher() -> Iterator[Argon2PasswordHasher]:
 
 
 @pytest.fixture
+def foreign() -> str:
+    return (
+        "pbkdf2_sha256$20000$OL9JodeLVVogJYJp5xN1Lb$0fgyX0x0GQABCiyAG1eI15JFejL6g9S1s81q9goSa3o="
+    )
+
+
+@pytest.fixture
 def narrow() -> Iterator[Argon2PasswordHasher]:
     """One hash at a time, and room for one more to wait."""
     made = a_hasher(concurrency=1, queue=1)
@@ -96,9 +103,12 @@ async def test_a_full_queue_refuses_at_once(narrow: Argon2PasswordHasher) -> Non
     ):
         with pytest.raises(Overloaded):
             await refused
+    with pytest.raises(Overloaded):
+        narrow.demand_room()
     password.gate.set()
     await asyncio.gather(*callers)
     assert (narrow.running, narrow.waiting) == (0, 0)
+    narrow.demand_room()
     assert await narrow.hash(PASSWORD)
 
 
@@ -154,6 +164,56 @@ async def test_a_missing_or_broken_hash_costs_as_much_as_a_wrong_password(
     wrong = min([await seconds(known) for _ in range(4)])
     decoy = min([await seconds(encoded) for _ in range(4)])
     assert 0.5 < decoy / wrong < 2
+
+
+async def test_a_faster_hash_from_elsewhere_costs_as_much_as_no_hash(
+    slow: Argon2PasswordHasher,
+) -> None:
+    weaker = a_hasher(memory_kib=1024)
+    dear = a_hasher(memory_kib=16000, time_cost=2)
+    adopted = [slow.adopt(await one.hash(PASSWORD)).encoded for one in (weaker, dear)]
+    # One of ours, from before the parameters were raised.
+    adopted.append(await weaker.hash(PASSWORD))
+    adopted.append(slow.adopt(f"pbkdf2:sha256:20000$salt${'ab' * 32}").encoded)
+
+    async def seconds(hashed: str | None) -> float:
+        started = time.process_time()
+        assert not await slow.verify("wrong", hashed)
+        return time.process_time() - started
+
+    decoy = min([await seconds(None) for _ in range(4)])
+    for encoded in adopted:
+        assert 0.5 < min([await seconds(encoded) for _ in range(4)]) / decoy < 2
+    weaker.close()
+    dear.close()
+
+
+async def test_a_hash_from_elsewhere_that_looks_like_ours_is_still_to_be_renewed(
+    hasher: Argon2PasswordHasher,
+) -> None:
+    elsewhere = a_hasher(memory_kib=1024)
+    bare = await elsewhere.hash(PASSWORD)
+    elsewhere.close()
+    adopted = hasher.adopt(bare).encoded
+    assert adopted == f"argon2{bare}"
+    assert hasher.needs_rehash(adopted)
+    assert await hasher.verify(PASSWORD, adopted)
+
+
+async def test_a_hash_that_its_library_does_not_take_matches_nothing(
+    hasher: Argon2PasswordHasher, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    def refusing(self: object, secret: bytes) -> bool:
+        raise ValueError
+
+    monkeypatch.setattr("gatepost.adapters.foreign_hashes.kinds.Pbkdf2Hash.matches", refusing)
+    assert await hasher.verify(PASSWORD, foreign) is False
+
+
+def test_slower_hashes_than_ours_are_told_apart(slow: Argon2PasswordHasher) -> None:
+    for memory, is_slower in ((1024, False), (65536, True)):
+        encoded = f"$argon2id$v=19$m={memory},t=9,p=1${'A' * 22}${'A' * 43}"
+        assert slow.adopt(encoded).is_slower is is_slower
 
 
 async def test_the_loop_goes_on_while_a_hash_is_made(slow: Argon2PasswordHasher) -> None:

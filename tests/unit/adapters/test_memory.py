@@ -28,11 +28,11 @@ from gatepost.domain.keys import KeyState
 from gatepost.domain.sessions import RefreshClaim, SessionId
 from gatepost.domain.tokens import TokenPolicy
 from tests.builders import NOW, a_clock, a_job, a_key, a_session, a_token, an_account, new_id
+from tests.contracts.security import PASSWORD, some_claims, with_new_key
 from tests.contracts.security import AccessTokensContract as TestAccessTokens
 from tests.contracts.security import CipherContract as TestCipher
 from tests.contracts.security import PasswordHasherContract as TestPasswordHasher
 from tests.contracts.security import RefreshTokensContract as TestRefreshTokens
-from tests.contracts.security import some_claims, with_new_key
 from tests.contracts.storage import AccountRacesContract as TestAccountRaces
 from tests.contracts.storage import AccountRepositoryContract as TestAccounts
 from tests.contracts.storage import AuditContract as TestAudit
@@ -53,6 +53,8 @@ from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
 from tests.contracts.storage import TransactionContract as TestTransactions
+from tests.contracts.storage import TransferContract as TestTransfer
+from tests.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccessTokens",
@@ -79,6 +81,8 @@ __all__ = [
     "TestSessions",
     "TestSigningKeys",
     "TestTransactions",
+    "TestTransfer",
+    "TestWebhooks",
 ]
 
 
@@ -116,6 +120,11 @@ def audit_entries(storage: MemoryStorage) -> Callable[[], Awaitable[list[AuditEn
 @pytest.fixture
 def hasher() -> PlainPasswordHasher:
     return PlainPasswordHasher()
+
+
+@pytest.fixture
+def foreign() -> str:
+    return f"foreign${PASSWORD}"
 
 
 @pytest.fixture

@@ -43,6 +43,9 @@ def test_outcomes_are_counted_by_bounded_labels(metrics: PrometheusMetrics) -> N
     metrics.refreshed(RefreshOutcome.GRACE)
     metrics.issued(Grant.PASSWORD)
     metrics.limited(Rule.LOGIN)
+    metrics.uncounted(Rule.LOGIN, refused=True)
+    metrics.uncounted(Rule.USER, refused=False)
+    metrics.store_lost()
     assert value_of(metrics, "gatepost_registrations_total", "success") == 1
     assert value_of(metrics, "gatepost_registrations_total", "username_taken") == 1
     assert value_of(metrics, "gatepost_logins_total", "password", "success", "") == 1
@@ -51,6 +54,9 @@ def test_outcomes_are_counted_by_bounded_labels(metrics: PrometheusMetrics) -> N
     assert value_of(metrics, "gatepost_token_refreshes_total", "grace") == 1
     assert value_of(metrics, "gatepost_tokens_issued_total", "password") == 1
     assert value_of(metrics, "gatepost_rate_limited_total", "login") == 1
+    assert value_of(metrics, "gatepost_rate_limit_uncounted_total", "login", "refused") == 1
+    assert value_of(metrics, "gatepost_rate_limit_uncounted_total", "user", "let_pass") == 1
+    assert value_of(metrics, "gatepost_rate_limiter_lost_total") == 1
 
 
 def test_what_alerts_watch_is_there_before_it_happens(metrics: PrometheusMetrics) -> None:
@@ -105,6 +111,7 @@ def test_the_catalogue_lists_all_that_is_rendered_with_its_labels(
     metrics.noted(AuditType.SESSION_CREATED, None)
     metrics.requests.observed("GET", "/livez", 200, 0.1)
     metrics.hashed("hash", 0.1)
+    metrics.uncounted(Rule.USER, refused=False)
     metrics.watch(Level.CONNECTIONS_USED, lambda: 1)
     metrics.sample()
     rendered = metrics.render(Backlog(0, 0, 0)).decode()

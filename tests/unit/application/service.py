@@ -34,6 +34,11 @@ class Hasher(PlainPasswordHasher):
         super().__init__()
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.is_full = False
+        self.is_flooded = False
+
+    def demand_room(self) -> None:
+        if self.is_flooded:
+            raise Overloaded
 
     async def hash(self, password: str) -> str:
         if self.is_full:

@@ -1,13 +1,18 @@
 from gatepost.application.audit import Auditor
+from gatepost.application.events import Outbox
 from gatepost.domain.audit import AuditResult, AuditType, ClientContext
 from tests.builders import new_id
 from tests.unit.application.service import CLIENT, OTHER_PASSWORD, PASSWORD, Service
 
 
+def an_auditor(service: Service) -> Auditor:
+    ports = service.ports
+    outbox = Outbox(ports.cipher, has_subscribers=False)
+    return Auditor(ports.uow, ports.secrets, ports.now, ports.metrics, outbox)
+
+
 async def test_a_refusal_is_committed_by_itself(service: Service) -> None:
-    auditor = Auditor(
-        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
-    )
+    auditor = an_auditor(service)
     subject, actor, session_id = new_id(), new_id(), new_id()
     await auditor.refused(
         AuditType.SESSION_REFUSED,
@@ -24,9 +29,7 @@ async def test_a_refusal_is_committed_by_itself(service: Service) -> None:
 
 
 async def test_a_note_comes_and_goes_with_its_transaction(service: Service) -> None:
-    auditor = Auditor(
-        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
-    )
+    auditor = an_auditor(service)
     before = len(service.storage.audit_entries)
     async with service.ports.uow() as tx:
         await auditor.note(tx, AuditType.KEY_CREATED, service.clock(), ClientContext())
@@ -34,9 +37,7 @@ async def test_a_note_comes_and_goes_with_its_transaction(service: Service) -> N
 
 
 async def test_a_reason_is_no_failure(service: Service) -> None:
-    auditor = Auditor(
-        service.ports.uow, service.ports.secrets, service.clock, service.ports.metrics
-    )
+    auditor = an_auditor(service)
     async with service.ports.uow() as tx:
         now = service.clock()
         await auditor.note(tx, AuditType.SESSION_ENDED, now, CLIENT, reason="logged_out")

@@ -102,6 +102,18 @@ async def test_a_guess_that_nobody_judged_is_given_back(error: type[Exception]) 
     await expect_limited(service)
 
 
+async def test_re_11_a_flood_is_refused_before_it_costs_anything() -> None:
+    service = await opened(login="1/1m", register="2/1h")
+    await service.has()
+    service.hasher.is_flooded = True
+    for refused in (service.log_in, service.register):
+        with pytest.raises(Overloaded):
+            await refused()
+    service.hasher.is_flooded = False
+    await guess(service)
+    await expect_limited(service)
+
+
 async def test_a_cancelled_guess_stays_counted() -> None:
     service = await opened(login="1/1m")
     await service.has()
@@ -317,7 +329,7 @@ async def test_counts_that_say_nothing_are_purged() -> None:
     assert await service.ports.limiter.sweep(9) == 0
 
 
-async def test_metrics_hear_refusals_and_the_log_hears_all() -> None:
+async def test_metrics_and_log_hear_of_refusals_and_of_lost_stores() -> None:
     heard: list[str] = []
 
     class Events(SilentEvents):
@@ -336,4 +348,8 @@ async def test_metrics_hear_refusals_and_the_log_hears_all() -> None:
     both.uncounted(Rule.USER, refused=False)
     both.store_lost()
     assert heard == ["login refused", "user uncounted", "lost"]
-    assert metrics.counts == {("limited", "login"): 1}
+    assert metrics.counts == {
+        ("limited", "login"): 1,
+        ("uncounted", "user", "let_pass"): 1,
+        ("store_lost",): 1,
+    }

@@ -1,9 +1,10 @@
 """What hashing costs, with a clock that only hashing moves."""
 
 import asyncio
+from collections.abc import Mapping
 
 from gatepost.application.hash_costs import FLOOR, HashCost, Proposal, Speed, measure, propose
-from gatepost.application.ports.security import PasswordHasher
+from gatepost.application.ports.security import AdoptedHash, PasswordHasher
 
 
 class Stopwatch:
@@ -34,6 +35,12 @@ class TickingHasher(PasswordHasher):
         raise NotImplementedError
 
     def needs_rehash(self, encoded: str) -> bool:
+        raise NotImplementedError
+
+    def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
+        raise NotImplementedError
+
+    def portable(self, encoded: str) -> str:
         raise NotImplementedError
 
 

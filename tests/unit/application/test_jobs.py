@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.application.jobs import client_of, sealed_job, unseal
+from gatepost.application.jobs import client_of
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.ports.security import SealBroken
+from gatepost.application.sealed_jobs import sealed_job, unseal
 from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import Purpose
 from gatepost.domain.errors import NotFound, Unavailable

@@ -3,9 +3,9 @@ from datetime import timedelta
 import pytest
 
 from gatepost import Policies, assemble
-from gatepost.application.jobs import sealed_job
 from gatepost.application.mail import MailPolicy
 from gatepost.application.ports.delivery import JobName, MailTemplate
+from gatepost.application.sealed_jobs import sealed_job
 from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import digest
 from gatepost.domain.errors import Unavailable

@@ -330,6 +330,24 @@ async def test_se_02_the_predecessor_after_the_grace_ends_the_session(service: S
     assert (entry.subject, entry.session_id) == (account.id, first.session_id)
 
 
+async def test_re_08_a_clock_that_jumps_throws_nobody_out_and_lets_nobody_in(
+    service: Service,
+) -> None:
+    await service.has()
+    spent, ended, kept = [await service.log_in() for _ in range(3)]
+    await service.refresh(spent.refresh_token)
+    await service.gatepost.sessions.log_out(access_token=ended.access_token, client=CLIENT)
+    for jump in (3600 * SECOND, -4200 * SECOND):
+        service.clock.advance(jump)
+        kept = await service.refresh(kept.refresh_token)
+        assert await service.caller(kept)
+        with pytest.raises(InvalidGrant):
+            await service.refresh(ended.refresh_token)
+    # Not within the grace, though its moment has not come yet.
+    with pytest.raises(InvalidGrant):
+        await service.refresh(spent.refresh_token)
+
+
 async def test_se_02_a_token_two_generations_old_ends_the_session_at_once(
     service: Service,
 ) -> None:

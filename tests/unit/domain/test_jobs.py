@@ -20,7 +20,7 @@ def test_a_job_is_tried_for_hours_but_not_for_a_day() -> None:
     assert timedelta(hours=2) < sum(waits, timedelta(0)) < timedelta(hours=4)
 
 
-def test_a_job_is_given_up_after_300_failures_or_5_dead_workers() -> None:
-    assert not POLICY.gives_up(299, 4)
+def test_a_job_is_given_up_after_300_failures_or_10_dead_workers() -> None:
+    assert not POLICY.gives_up(299, 9)
     assert POLICY.gives_up(300, 0)
-    assert POLICY.gives_up(5, 5)
+    assert POLICY.gives_up(10, 10)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gatepost.adapters.memory import MemoryRateLimiter
+from gatepost.adapters.memory import MemoryMetrics, MemoryRateLimiter
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.limits import LimitPolicy, Rate, Rule
 from gatepost.entrypoints.rate_limits import (
@@ -71,16 +71,17 @@ def test_a_url_that_is_none_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_postgresql_counts_alone_or_while_redis_is_down() -> None:
     postgres, redis = MemoryRateLimiter(a_clock()), MemoryRateLimiter(a_clock())
-    events = LoggedLimitEvents()
-    await choose_limiter(postgres, None, events).spend(b"x", BUDGET)
+    events, metrics = LoggedLimitEvents(), MemoryMetrics()
+    await choose_limiter(postgres, None, events, metrics).spend(b"x", BUDGET)
     assert (await postgres.peek(b"x", BUDGET)).remaining == 9
-    both = choose_limiter(postgres, redis, events)
+    both = choose_limiter(postgres, redis, events, metrics)
     await both.spend(b"x", BUDGET)
     assert (await redis.peek(b"x", BUDGET)).remaining == 9
     redis.is_down = True
     with capture_logs() as logs:
         assert (await both.spend(b"x", BUDGET)).remaining == 8
     assert [entry["event"] for entry in logs] == ["rate limiter lost, PostgreSQL counts"]
+    assert metrics.counts == {("store_lost",): 1}
 
 
 async def test_the_health_is_that_of_the_store() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -154,6 +155,33 @@ async def test_whoever_begins_first_is_due_first_and_one_timer_serves_all() -> N
     deadline.start(fourth, lambda: due.append(4))
     await asyncio.sleep(LONGER)
     assert due == [1, 2, 4]
+
+
+async def test_who_begins_again_when_due_sets_no_further_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadline, timers, due = Deadline(SHORT), list[float](), list[int]()
+    first, second = object(), object()
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def noted(when: float, *arguments: Any, **named: Any) -> asyncio.TimerHandle:
+        if arguments[0] == deadline._look:
+            timers.append(when)
+        return call_at(when, *arguments, **named)
+
+    def again() -> None:
+        due.append(1)
+        if len(due) < 4:
+            deadline.start(first, again)
+
+    monkeypatch.setattr(loop, "call_at", noted)
+    deadline.start(first, again)
+    await asyncio.sleep(SHORT / 2)
+    deadline.start(second, lambda: due.append(2))
+    await asyncio.sleep(6 * SHORT)
+    assert due == [1, 2, 1, 1]
+    assert len(timers) == len(set(timers))
 
 
 def test_a_loop_that_has_ended_takes_its_deadlines_with_it() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -216,6 +218,21 @@ async def test_in_14_whoever_does_not_take_an_answer_is_let_go(hasty: Server) ->
         await ended(hasty.state)
 
 
+async def test_a_connection_that_was_reset_while_idle_is_forgotten_at_once(hasty: Server) -> None:
+    async with hasty.talk(GET) as (reader, writer):
+        await reader.readuntil(b"}")
+        # Closing sends a reset, as it does for a client that crashed.
+        lingering = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+        writer.transport.abort()
+    await ended(hasty.state)
+    held = []
+    for _ in range(10):
+        await asyncio.sleep(SHORT / 5)
+        held.append(len(hasty.limits.unread))
+    assert set(held) == {0}
+
+
 async def test_in_14_honest_ones_are_served_beside_many_that_drip(patient: Server) -> None:
     held = [await asyncio.open_connection("127.0.0.1", patient.port) for _ in range(40)]
     for _, writer in held:
@@ -254,6 +271,24 @@ async def test_rubbish_behind_a_request_does_not_spoil_its_answer(patient: Serve
     said = await patient.said(GET.replace(b"/livez", b"/slow") + b"\x00rubbish\r\n\r\n")
     assert answers(said)[0] == b"200"
     assert b"slow" in said
+
+
+async def test_rubbish_in_a_body_that_waits_does_not_take_the_place_of_an_earlier_answer(
+    patient: Server,
+) -> None:
+    slow = GET.replace(b"/livez", b"/slow")
+    said = await patient.said(slow + slow + CHUNKED + b"zzz\r\n")
+    assert answers(said) == [b"200", b"200", b"400"]
+    assert said.count(b"slow") == 2
+
+
+async def test_headers_beyond_the_limit_are_not_read_on_behind_a_request(patient: Server) -> None:
+    async with patient.talk(GET.replace(b"/livez", b"/slow") + GET[:-2]) as (reader, writer):
+        for _ in range(64):
+            writer.write(b"X: " + b"y" * 65_000 + b"\r\n")
+        await reader.readuntil(b"slow")
+        assert writer.transport.get_write_buffer_size() > 0
+        assert answers(await _read(reader)) in ([], [b"431"])
 
 
 async def test_headers_beyond_the_limit_are_refused(patient: Server) -> None:

@@ -1,0 +1,65 @@
+"""Events on their way out: queued with the change, told by a worker after the commit."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ..domain.events import DomainEvent, data_of, event_from
+from .ports.delivery import Job, JobName
+from .ports.security import Cipher
+from .ports.storage import Transaction
+from .sealed_jobs import sealed_job, unseal
+
+Subscriber = Callable[[DomainEvent], Awaitable[None]]
+"""Told of every event, by the worker, at least once: idempotent by `event.id`.
+
+What it raises brings the event again later, to all subscribers of the process.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Queues events in the caller's transaction, so that none is lost and none is false."""
+
+    cipher: Cipher
+    has_subscribers: bool
+
+    async def put(self, tx: Transaction, event: DomainEvent, *, is_hidden: bool) -> None:
+        """Queue an event, or a job of the same cost that tells nobody."""
+        values: dict[str, str | None] = {
+            "name": None if is_hidden else event.name,
+            "occurred_at": event.occurred_at.isoformat(),
+            "data": json.dumps(data_of(event)),
+        }
+        await tx.jobs.enqueue(sealed_job(self.cipher, event.id, JobName.PUBLISH_EVENT, values))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEvent:
+    """Tell a queued event to each subscriber; one that fails keeps no other from hearing it."""
+
+    cipher: Cipher
+    subscribers: Sequence[Subscriber]
+
+    async def __call__(self, job: Job) -> None:
+        event = _event(job.id, unseal(self.cipher, job))
+        if event is None:
+            return
+        failed: list[Exception] = []
+        for tell in self.subscribers:
+            try:
+                await tell(event)
+            except Exception as failure:
+                failed.append(failure)
+        if failed:
+            raise failed[0]
+
+
+def _event(event_id: UUID, values: dict[str, str | None]) -> DomainEvent | None:
+    name = values["name"]
+    if name is None:
+        return None
+    occurred_at = datetime.fromisoformat(values["occurred_at"] or "")
+    return event_from(name, event_id, occurred_at, json.loads(values["data"] or ""))
