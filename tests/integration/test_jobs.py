@@ -250,7 +250,8 @@ async def test_a_tick_queues_nothing_while_its_last_job_is_not_done(
         raise AssertionError
 
     async def has_ticked() -> bool:
-        return bool(await sql.fetchval("SELECT last_run IS NOT NULL FROM pgqueuer_schedules"))
+        ticked = "SELECT last_run IS NOT NULL FROM pgqueuer_schedules WHERE entrypoint = $1"
+        return bool(await sql.fetchval(ticked, JobName.PURGE))
 
     for _ in range(2):
         await sql.execute("DELETE FROM pgqueuer_schedules")
