@@ -184,27 +184,35 @@ class ImportAccounts:
         now: datetime,
     ) -> None:
         async with self.uow() as tx:
-            await self._refuse_roles(tx, drafts, actor)
-            good = [draft for draft in drafts if not draft.errors]
-            rivals = await tx.transfer.find_rivals([draft.account for draft in good], now)
-            holders = _Holders(rivals)
-            for draft in good:
-                holders.judge(draft)
-            new = [draft for draft in good if draft.verdict is RowResult.CREATED]
+            new = await self._find_new(tx, drafts, actor, now)
             if dry_run or not new:
                 return
-            added = await tx.transfer.add_all([draft.account for draft in new], now)
+            added = await tx.transfer.add_all(new, now)
             type_, who = AuditType.ACCOUNT_CREATED, actor.actor_id
             await self.auditor.note_all(
                 tx, type_, now, client, actor=who, subjects=sorted(added), reason=_IMPORTED
             )
             await tx.commit()
-        for draft in new:
-            if draft.account.id not in added:
+        lost = {account.id for account in new} - added
+        for draft in drafts:
+            # Rows that repeat one of those are no more there than it is.
+            if draft.account.id in lost and not draft.errors:
                 draft.refuse(
                     RowResult.CONFLICT,
                     FieldError("row", "taken", "Its id, username or address was just taken."),
                 )
+
+    async def _find_new(
+        self, tx: Transaction, drafts: Sequence[_Draft], actor: Principal, now: datetime
+    ) -> list[Account]:
+        """Judge the drafts, and return the accounts of those that are to be made."""
+        await self._refuse_roles(tx, drafts, actor)
+        good = [draft for draft in drafts if not draft.errors]
+        rivals = await tx.transfer.find_rivals([draft.account for draft in good], now)
+        holders = _Holders(rivals)
+        for draft in good:
+            holders.judge(draft)
+        return [draft.account for draft in good if draft.verdict is RowResult.CREATED]
 
     async def _refuse_roles(
         self, tx: Transaction, drafts: Sequence[_Draft], actor: Principal

@@ -14,12 +14,15 @@ import asyncpg
 import pytest
 from dependency_injector import providers
 from sqlalchemy.pool import QueuePool
+from typer.testing import CliRunner
 
 from gatepost.adapters.postgres.survey import survey
 from gatepost.adapters.system import utc_now
 from gatepost.domain.errors import Unavailable
+from gatepost.entrypoints.cli.hashing import hashing
 from gatepost.entrypoints.container import Container
 from gatepost.entrypoints.doctor.database import PROCESS_CONNECTIONS
+from gatepost.entrypoints.doctor.hashing import Machine
 from gatepost.entrypoints.doctor.outside import look_from_outside
 from gatepost.entrypoints.doctor.surroundings import look_at_mail
 from gatepost.entrypoints.settings import Environment, load
@@ -318,3 +321,13 @@ def test_calibrating_prints_settings_that_production_takes(cli: Cli) -> None:
     assert told["settings"]["GATEPOST_PASSWORD__MEMORY_KIB"] >= 19456
     assert told["sign_ins_a_second"] > 0
     assert cli("hash", "calibrate", "--target-ms", "0").returncode == 2
+
+
+def test_calibrating_does_not_take_the_memory_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = Machine(cores=2, memory=200 * 1024**2)
+    monkeypatch.setattr(Machine, "read", classmethod(lambda cls: small))
+    refused = CliRunner().invoke(hashing, ["--at-once", "6"])
+    assert refused.exit_code == 2
+    assert "half of the memory" in refused.output

@@ -14,7 +14,7 @@ __all__ = ["SPELLINGS", "ForeignHash", "adopt", "argon2_ms", "own", "read", "spe
 # Half of the second that OWASP allows a hash: owners sign in with it once.
 MOST_MS = 500.0
 MOST_MEMORY_KIB = 128 * 1024
-# A thousand iterations of PBKDF2, the least that RFC 8018 section 4.2 names.
+# As much as a thousand iterations of PBKDF2, its least, with SHA-1.
 LEAST_MS = 0.2
 # The most that `spellings` gives.
 SPELLINGS = 2

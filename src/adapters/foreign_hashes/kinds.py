@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from .refusals import BROKEN, NO_BCRYPT, UNKNOWN, refused
+from .refusals import BROKEN, NO_BCRYPT, UNKNOWN, WEAK, refused
 
 # Milliseconds on one ordinary core, measured once: only their proportions matter.
 _ARGON2_MS = 0.00052  # a KiB and pass
@@ -25,6 +25,8 @@ _PBKDF2_MS = {"sha1": 0.00022, "sha256": 0.00023, "sha512": 0.00052}  # an itera
 # A shorter digest is cut off, and would match what it should not.
 _LEAST_DIGEST = 16
 _MOST_SCRYPT_LOG_N = 24
+# RFC 8018 section 4.2. By itself: a long digest costs its owner more, and a guesser only a block.
+_LEAST_ITERATIONS = 1000
 
 
 class ForeignHash(Protocol):
@@ -179,6 +181,8 @@ class Pbkdf2Hash:
         fits = self.iterations >= 1 and self.salt and _LEAST_DIGEST <= len(self.digest) <= 512
         if not fits:
             raise refused(BROKEN)
+        if self.iterations < _LEAST_ITERATIONS:
+            raise refused(WEAK)
 
     @property
     def milliseconds(self) -> float:

@@ -2,12 +2,16 @@
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..settings import PREFIX, load
 from .output import Output, OutputOption, show
+
+if TYPE_CHECKING:
+    # Only this command needs it.
+    from ...application.hash_costs import Proposal
 
 _MIB = 1024
 _SECONDS = 1.0
@@ -43,35 +47,53 @@ def calibrate(
     Never below OWASP's floor, which production demands. Measure on the machine that will serve,
     and while it is idle.
     """
-    from ...application.hash_costs import Proposal, propose
+    from ...application.hash_costs import propose
     from ..doctor.hashing import Machine, hashes_at_once, speed_of
 
     together = at_once or hashes_at_once(load())
     memory = Machine.read().memory
+    _demand_room(together, memory)
     most = memory_mib or (_MEMORY_MIB if memory is None else memory // _MIB // _MIB // 4)
-    found: Proposal = asyncio.run(
+    found = asyncio.run(
         propose(
             partial(speed_of, at_once=together, seconds=_SECONDS),
             target=target_ms / 1000,
             most_memory_kib=most * _MIB // together,
         )
     )
-    settings = {
-        f"{PREFIX}PASSWORD__MEMORY_KIB": found.cost.memory_kib,
-        f"{PREFIX}PASSWORD__TIME_COST": found.cost.time_cost,
-        f"{PREFIX}PASSWORD__PARALLELISM": 1,
-    }
-    meaning = {
-        "fits": found.fits,
-        "median_ms": round(found.speed.median_seconds * 1000, 1),
-        "at_once": together,
-        "sign_ins_a_second": round(found.speed.a_second, 2),
-        "memory_mib": round(found.cost.memory_kib * together / _MIB),
-    }
+    settings, meaning = _settings(found), _meaning(found)
     if output is Output.JSON:
         show({"settings": settings, **meaning}, output)
     else:
         _print(settings, meaning, target_ms)
+
+
+def _demand_room(together: int, memory: int | None) -> None:
+    """Refuse what would take the machine down with the service on it, even at the floor."""
+    from ...application.hash_costs import FLOOR
+
+    if memory is not None and together * FLOOR.memory_kib * _MIB > memory / 2:
+        raise typer.BadParameter(
+            f"{together} hashes at once need more than half of the memory: pass --at-once."
+        )
+
+
+def _settings(found: "Proposal") -> dict[str, int]:
+    return {
+        f"{PREFIX}PASSWORD__MEMORY_KIB": found.cost.memory_kib,
+        f"{PREFIX}PASSWORD__TIME_COST": found.cost.time_cost,
+        f"{PREFIX}PASSWORD__PARALLELISM": 1,
+    }
+
+
+def _meaning(found: "Proposal") -> dict[str, Any]:
+    return {
+        "fits": found.fits,
+        "median_ms": round(found.speed.median_seconds * 1000, 1),
+        "at_once": found.speed.at_once,
+        "sign_ins_a_second": round(found.speed.a_second, 2),
+        "memory_mib": round(found.cost.memory_kib * found.speed.at_once / _MIB),
+    }
 
 
 def _print(settings: dict[str, int], meaning: dict[str, Any], target_ms: int) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Any, BinaryIO, NoReturn, TextIO
@@ -120,9 +120,7 @@ def import_users(
 
     Exits with 1 when a row was refused; the others are done nevertheless.
     """
-    with ExitStack() as stack:
-        source = stack.enter_context(_source(file))
-        written = stack.enter_context(_report(report))
+    with _source(file) as source, _report(report) as written:
         tally, progress = Tally(), Progress(_size(source))
 
         async def work(gatepost: Gatepost) -> None:
@@ -140,12 +138,15 @@ def import_users(
         with_gatepost(work)
     progress.end()
     tally.end()
-    record = tally.record() | ({"dry_run": True} if dry_run else {})
+    _show(tally.record() | ({"dry_run": True} if dry_run else {}), output)
+    if tally.refused:
+        raise typer.Exit(1)
+
+
+def _show(record: dict[str, Any], output: Output) -> None:
     # Bare numbers would be a riddle.
     labelled = {name: f"{name} {value}" for name, value in record.items()}
     show(record if output is Output.JSON else labelled, output)
-    if tally.refused:
-        raise typer.Exit(1)
 
 
 def add_to(users: typer.Typer) -> None:

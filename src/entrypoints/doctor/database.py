@@ -197,7 +197,7 @@ def judge_worker(backlog: Backlog, purge_overdue: float | None) -> Finding:
         return warning("worker", says, start, **numbers)
     if backlog.failed:
         says = f"{backlog.failed} jobs were given up"
-        return warning("worker", says, "The worker's log has the reasons.", **numbers)
+        return warning("worker", says, "gatepost jobs list, and the worker's log.", **numbers)
     return ok("worker", f"takes jobs; {backlog.pending} wait", **numbers)
 
 

@@ -131,6 +131,8 @@ def test_fast_hashes_are_refused_with_that_as_the_reason() -> None:
         "{SSHA}AAAA",
         {"algorithm": "md5", "hash": {"value": digest}},
         f"pbkdf2:sha256:100$salt${digest}",
+        f"pbkdf2:sha512:999$salt${digest}",
+        f"pbkdf2:sha1:100$salt${'ab' * 400}",
     ):
         assert code_of(given) == "weak_hash", given
 

@@ -280,9 +280,14 @@ async def test_who_lost_his_place_a_moment_ago_is_told(service: Service) -> None
     importing = replace(
         service.gatepost.transfer.import_accounts, uow=OvertakenUnitOfWork(service.storage)
     )
-    batches = importing(actor=OPERATOR, lines=lines(a_row("ada"), a_row("bob")), client=CLIENT)
-    ((lost, won),) = [batch async for batch in batches]
-    assert (results([lost, won]), codes(lost)) == ([CONFLICT, CREATED], [("row", "taken")])
+    rows = [a_row(name) for name in ("ada", "bob", "ada")]
+    rows.append(a_row("ada", email="other@example.com"))
+    batches = importing(actor=OPERATOR, lines=lines(*rows), client=CLIENT)
+    ((lost, won, again, wrong),) = [batch async for batch in batches]
+    assert results([lost, won, again, wrong]) == [CONFLICT, CREATED, CONFLICT, CONFLICT]
+    assert codes(lost) == codes(again) == [("row", "taken")]
+    assert codes(wrong) != codes(lost)
+    assert again.account_id is None
 
 
 async def test_batches_are_committed_one_by_one(service: Service) -> None:
