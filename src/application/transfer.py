@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
+from typing import NoReturn
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
@@ -157,20 +158,22 @@ class ImportAccounts:
         try:
             record = AccountRecord.parse(_parsed(line))
             if record.roles and not allow_roles:
-                raise ValidationFailed(
-                    FieldError(
-                        "roles", "roles_not_allowed", "Given only where that was asked for."
-                    )
-                )
-            given = record.password_hash
-            adopted = None if given is None else self.hasher.adopt(given)
+                _refuse("roles", "roles_not_allowed", "Given only where that was asked for.")
+            return self._draft(line.number, record, now)
         except ValidationFailed as refused:
             result, errors = RowResult.INVALID, refused.errors
             return RowReport(line=line.number, result=result, errors=errors)
+
+    def _draft(self, line: int, record: AccountRecord, now: datetime) -> _Draft:
+        given = record.password_hash
+        adopted = None if given is None else self.hasher.adopt(given)
         encoded = adopted.encoded if adopted else None
+        account = record.to_account(AccountId(self.secrets.new_id()), encoded, now)
+        if account.has_expired(now):
+            _refuse("expires_at", "expired", "Gone already.")
         return _Draft(
-            line=line.number,
-            account=record.to_account(AccountId(self.secrets.new_id()), encoded, now),
+            line=line,
+            account=account,
             has_id=record.id is not None,
             has_slower_hash=adopted is not None and adopted.is_slower,
         )
@@ -236,9 +239,13 @@ def _role_error(
     return None
 
 
+def _refuse(name: str, code: str, message: str) -> NoReturn:
+    raise ValidationFailed(FieldError(name, code, message))
+
+
 def _parsed(line: Line) -> object:
     if line.text is None:
-        raise ValidationFailed(FieldError("row", "too_long", "Longer than a row may be."))
+        _refuse("row", "too_long", "Longer than a row may be.")
     try:
         value: object = json.loads(line.text)
     except (ValueError, RecursionError):
@@ -275,7 +282,10 @@ class ExportAccounts:
                 found = await tx.transfer.read_after(last, BATCH)
             if not found:
                 return
-            yield [self._record(account, with_passwords) for account in found]
+            now = self.now()
+            # Who has expired is gone, only not swept out yet.
+            left = [account for account in found if not account.has_expired(now)]
+            yield [self._record(account, with_passwords) for account in left]
             last = found[-1].id
 
     def _record(self, account: Account, with_passwords: bool) -> dict[str, object]:
