@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
-from typing import NoReturn
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
@@ -158,7 +157,8 @@ class ImportAccounts:
         try:
             record = AccountRecord.parse(_parsed(line))
             if record.roles and not allow_roles:
-                _refuse("roles", "roles_not_allowed", "Given only where that was asked for.")
+                message = "Given only where that was asked for."
+                raise ValidationFailed(FieldError("roles", "roles_not_allowed", message))
             return self._draft(line.number, record, now)
         except ValidationFailed as refused:
             result, errors = RowResult.INVALID, refused.errors
@@ -170,7 +170,7 @@ class ImportAccounts:
         encoded = adopted.encoded if adopted else None
         account = record.to_account(AccountId(self.secrets.new_id()), encoded, now)
         if account.has_expired(now):
-            _refuse("expires_at", "expired", "Gone already.")
+            raise ValidationFailed(FieldError("expires_at", "expired", "Gone already."))
         return _Draft(
             line=line,
             account=account,
@@ -239,13 +239,9 @@ def _role_error(
     return None
 
 
-def _refuse(name: str, code: str, message: str) -> NoReturn:
-    raise ValidationFailed(FieldError(name, code, message))
-
-
 def _parsed(line: Line) -> object:
     if line.text is None:
-        _refuse("row", "too_long", "Longer than a row may be.")
+        raise ValidationFailed(FieldError("row", "too_long", "Longer than a row may be."))
     try:
         value: object = json.loads(line.text)
     except (ValueError, RecursionError):
