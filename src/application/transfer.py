@@ -157,20 +157,23 @@ class ImportAccounts:
         try:
             record = AccountRecord.parse(_parsed(line))
             if record.roles and not allow_roles:
-                raise ValidationFailed(
-                    FieldError(
-                        "roles", "roles_not_allowed", "Given only where that was asked for."
-                    )
-                )
-            given = record.password_hash
-            adopted = None if given is None else self.hasher.adopt(given)
+                message = "Given only where that was asked for."
+                raise ValidationFailed(FieldError("roles", "roles_not_allowed", message))
+            return self._draft(line.number, record, now)
         except ValidationFailed as refused:
             result, errors = RowResult.INVALID, refused.errors
             return RowReport(line=line.number, result=result, errors=errors)
+
+    def _draft(self, line: int, record: AccountRecord, now: datetime) -> _Draft:
+        given = record.password_hash
+        adopted = None if given is None else self.hasher.adopt(given)
         encoded = adopted.encoded if adopted else None
+        account = record.to_account(AccountId(self.secrets.new_id()), encoded, now)
+        if account.has_expired(now):
+            raise ValidationFailed(FieldError("expires_at", "expired", "Gone already."))
         return _Draft(
-            line=line.number,
-            account=record.to_account(AccountId(self.secrets.new_id()), encoded, now),
+            line=line,
+            account=account,
             has_id=record.id is not None,
             has_slower_hash=adopted is not None and adopted.is_slower,
         )
@@ -275,7 +278,10 @@ class ExportAccounts:
                 found = await tx.transfer.read_after(last, BATCH)
             if not found:
                 return
-            yield [self._record(account, with_passwords) for account in found]
+            now = self.now()
+            # Who has expired is gone, only not swept out yet.
+            left = [account for account in found if not account.has_expired(now)]
+            yield [self._record(account, with_passwords) for account in left]
             last = found[-1].id
 
     def _record(self, account: Account, with_passwords: bool) -> dict[str, object]:

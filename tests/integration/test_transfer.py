@@ -1,6 +1,7 @@
 """Accounts in bulk, as an operator moves them: whole files, real hashes, and a killed process."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,6 +84,11 @@ def test_an_export_is_its_owners_alone_and_gives_the_same_accounts_elsewhere(
     assert cli.json("users", "import", str(before))["unchanged"] == ROWS
     assert cli("users", "export", str(after), "--force").returncode == 0
     assert after.read_text() == before.read_text()
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    for target in (device, tmp_path):
+        assert cli("users", "export", str(target), "--force").returncode == 2
+    assert device.is_fifo()
     nowhere = cli("users", "export", str(tmp_path / "none" / "x.jsonl"))
     assert nowhere.returncode == 1
     assert "gatepost: file_not_written: No such file or directory" in nowhere.stderr

@@ -74,7 +74,7 @@ def _demand_room(together: int, memory: int | None) -> None:
 
     if memory is not None and together * FLOOR.memory_kib * _MIB > memory / 2:
         raise typer.BadParameter(
-            f"{together} hashes at once need more than half of the memory: pass --at-once."
+            f"{together} hashes at once need more than half of the memory: lower --at-once."
         )
 
 

@@ -65,11 +65,15 @@ def export_users(
 
 
 def _refuse_target(file: str, force: bool) -> None:
+    path = Path(file)
+    if file != _STANDARD and path.exists() and not path.is_file():
+        # The finished export takes the name: that would be the end of /dev/null.
+        raise typer.BadParameter("Not a file; - is standard output.")
     if force:
         return
     if file == _STANDARD and sys.stdout.isatty():
         raise typer.BadParameter("Not on a terminal: name a file, or pass --force.")
-    if file != _STANDARD and Path(file).exists():
+    if file != _STANDARD and path.exists():
         raise typer.BadParameter("The file exists: name another, or pass --force.")
 
 

@@ -254,6 +254,21 @@ async def test_hashes_slower_than_ours_are_told(service: Service) -> None:
         assert [report.has_slower_hash for report in reports] == flags
 
 
+async def test_who_has_expired_neither_leaves_nor_comes_in(service: Service) -> None:
+    await take_in(
+        service,
+        a_row("ada"),
+        a_row("bob", email_verified=False, expires_at=(service.clock() + DAY).isoformat()),
+    )
+    rows = await give_out(service)
+    assert [row["username"] for row in rows] == ["ada", "bob"]
+    service.clock.advance(DAY)
+    assert [row["username"] for row in await give_out(service)] == ["ada"]
+    known, expired = await take_in(service, *rows)
+    assert results([known, expired]) == [UNCHANGED, INVALID]
+    assert codes(expired) == [("expires_at", "expired")]
+
+
 class Overtaken(MemoryTransfer):
     """Lets somebody in after the rivals were looked for."""
 
