@@ -153,7 +153,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }
