@@ -66,6 +66,7 @@ class Flood:
                 "slowest": tally.slowest,
                 "refused_p50": tally.quantile(0.5, "refused"),
                 "refused_p99": tally.quantile(0.99, "refused"),
+                "cpu_seconds": time.process_time(),
             }
         )
 
