@@ -23,6 +23,8 @@ COSTLY = {"GATEPOST_PASSWORD__MEMORY_KIB": "19456", "GATEPOST_PASSWORD__QUEUE": 
 CHEAP = ("me", "keys", "livez")
 TIMES = 10
 MEASURED_SECONDS = 5.0
+# Refusing, the database and the cheap calls need cores beside those that hash.
+GOODPUT = 0.8 if (os.cpu_count() or 1) >= 4 else 0.5
 
 
 class Cores:
@@ -131,5 +133,5 @@ async def test_re_11_re_24_ten_times_the_login_capacity(
         assert cheap < 0.1
         assert cheap < 5 * usual
         assert told["refused_p99"] < 0.1
-        assert good >= 0.8
+        assert good >= GOODPUT
         assert after <= 1.2 * before
