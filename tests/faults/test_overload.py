@@ -23,8 +23,6 @@ COSTLY = {"GATEPOST_PASSWORD__MEMORY_KIB": "19456", "GATEPOST_PASSWORD__QUEUE": 
 CHEAP = ("me", "keys", "livez")
 TIMES = 10
 MEASURED_SECONDS = 5.0
-# Refusing, the database and the cheap calls need cores beside those that hash.
-GOODPUT = 0.8 if (os.cpu_count() or 1) >= 4 else 0.5
 
 
 class Cores:
@@ -104,8 +102,7 @@ async def test_re_11_re_24_ten_times_the_login_capacity(
         one.wire.close()
 
         usual, cheap = unloaded.quantile(0.99, *CHEAP), loaded.quantile(0.99, *CHEAP)
-        # Asking ten times as often takes its part of the cores, too.
-        good = told["accepted"] / seconds / (capacity * room)
+        good = told["accepted"] / seconds / capacity
         both = Tally(
             loaded.requests + told["requests"],
             loaded.refused + told["refused"],
@@ -114,7 +111,7 @@ async def test_re_11_re_24_ten_times_the_login_capacity(
         both.seconds["login"].append(told["slowest"])
         also = [
             f"capacity {capacity:.0f}/s, offered {told['requests'] / seconds:.0f}/s,"
-            f" served {good:.0%} of the capacity of {room:.0%} of the cores",
+            f" served {good:.0%} of capacity, with {room:.0%} of the cores that were left before",
             f"cheap p99 {cheap * 1000:.0f} ms (unloaded {usual * 1000:.0f} ms)",
             f"refused told within {told['refused_p99'] * 1000:.0f} ms (p99),"
             f" half within {told['refused_p50'] * 1000:.0f} ms",
@@ -133,5 +130,5 @@ async def test_re_11_re_24_ten_times_the_login_capacity(
         assert cheap < 0.1
         assert cheap < 5 * usual
         assert told["refused_p99"] < 0.1
-        assert good >= GOODPUT
+        assert good >= 0.8
         assert after <= 1.2 * before
