@@ -81,6 +81,7 @@ def client_of(
             await tx.audit.append(an_entry(subject=account.id))
             await tx.accounts.add(account, NOW)
             await tx.commit()
+            await asyncio.sleep(float(request.query_params.get("closing", 0)))
         return PlainTextResponse(str(account.id))
 
     app = Starlette(exception_handlers={Unavailable: unavailable})
@@ -163,6 +164,14 @@ async def test_a_database_that_falls_silent_is_given_up_in_time(url: str) -> Non
             answers = await asyncio.gather(*(client.get("/add") for _ in range(6)))
             assert [answer.status_code for answer in answers] == [200] * 6
         await engine.dispose()
+
+
+async def test_what_is_committed_is_told_as_done_however_long_its_connection_takes_to_close(
+    engine: AsyncEngine,
+) -> None:
+    async with client_of(PostgresUnitOfWork(engine), 0.2, 5) as client:
+        assert (await client.get("/add")).status_code == 200
+        assert (await client.get("/add?closing=0.4")).status_code == 200
 
 
 async def test_given_up_at_any_moment_it_is_done_as_told_or_not_at_all(

@@ -1,7 +1,7 @@
 """Transactions on PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -25,8 +25,9 @@ from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, until_closed: ExitStack) -> None:
         self._connection = connection
+        self._until_closed = until_closed
 
     @cached_property
     def accounts(self) -> PostgresAccounts:
@@ -81,8 +82,10 @@ class PostgresTransaction(Transaction):
         return PgQueuerJobs(self._connection)
 
     async def commit(self) -> None:
-        with deciding():
-            await self._connection.commit()
+        # Not over with the commit: given up while its connection is handed back, what was done
+        # would be told as failed.
+        self._until_closed.enter_context(deciding())
+        await self._connection.commit()
 
 
 class PostgresUnitOfWork(UnitOfWork):
@@ -97,6 +100,6 @@ class PostgresUnitOfWork(UnitOfWork):
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
-        with outages_as_unavailable():
+        with outages_as_unavailable(), ExitStack() as until_closed:
             async with self._engine.connect() as connection:
-                yield PostgresTransaction(connection)
+                yield PostgresTransaction(connection, until_closed)
