@@ -24,6 +24,7 @@ from .mail import Postbox
 from .paging import Cursors, Page
 from .ports.security import Clock, PasswordHasher, Secrets
 from .ports.storage import AccountQuery, AccountSort, UnitOfWork
+from .recovery import RecoverAccount
 from .registration import Registration
 from .roles import refuse_grant
 from .supervision import (
@@ -271,6 +272,7 @@ class Administration:
     amend: AmendAccount
     suspend: Suspend
     reactivate: Reactivate
+    recover: RecoverAccount
     delete: DeleteAccount
     send_reset: SendReset
     set_roles: SetRoles

@@ -64,6 +64,7 @@ from .ports import Ports
 from .ports.delivery import BacklogReader, JobName
 from .ports.storage import HealthCheck
 from .reauthentication import Reauthenticate
+from .recovery import RecoverAccount
 from .registration import NotifyOwner, Register
 from .roles import DeleteRole, ListRoles, PutRole, RoleKeeper, Roles
 from .sessions import (
@@ -322,6 +323,7 @@ def _administration(
         amend=AmendAccount(supervisor, limits, postbox),
         suspend=Suspend(supervisor),
         reactivate=Reactivate(supervisor),
+        recover=RecoverAccount(supervisor, postbox),
         delete=DeleteAccount(supervisor, postbox),
         send_reset=SendReset(supervisor, limits, postbox),
         set_roles=SetRoles(supervisor),

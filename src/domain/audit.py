@@ -29,6 +29,7 @@ class AuditType(StrEnum):
     PASSWORD_RESET = "account.password_reset"  # noqa: S105
     ACCOUNT_SUSPENDED = "account.suspended"
     ACCOUNT_REACTIVATED = "account.reactivated"
+    ACCOUNT_RECOVERED = "account.recovered"
     ACCOUNT_DELETED = "account.deleted"
     ROLES_CHANGED = "account.roles_changed"
     EMAIL_CHANGE_REQUESTED = "account.email_change_requested"

@@ -99,6 +99,12 @@ class AccountReactivated(AccountEvent):
     name = "account.reactivated.v1"
 
 
+class AccountRecovered(AccountEvent):
+    """It was taken over and goes back to its owner; the password is void, all sessions end."""
+
+    name = "account.recovered.v1"
+
+
 class AccountRolesChanged(AccountEvent):
     """The account has other roles; tokens follow at the next refresh."""
 
@@ -162,6 +168,7 @@ _FACTS: Mapping[AuditType, type[AccountEvent]] = {
     AuditType.PASSWORD_RESET: AccountPasswordReset,
     AuditType.ACCOUNT_SUSPENDED: AccountSuspended,
     AuditType.ACCOUNT_REACTIVATED: AccountReactivated,
+    AuditType.ACCOUNT_RECOVERED: AccountRecovered,
     AuditType.ROLES_CHANGED: AccountRolesChanged,
     AuditType.ACCOUNT_DELETED: AccountDeleted,
     AuditType.SESSION_CREATED: SessionCreated,

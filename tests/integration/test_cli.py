@@ -284,6 +284,8 @@ def test_accounts_are_made_found_suspended_and_let_in_again(cli: Cli) -> None:
     assert cli.json("users", "reactivate", "ada@example.com")["status"] == "active"
     ended = {"id": made["id"], "sessions": "ended"}
     assert cli.json("sessions", "revoke", "ada") == ended
+    recovered = cli.json("users", "recover", "ada", "--email", "ada@example.org")
+    assert (recovered["email"], recovered["email_verified"]) == ("ada@example.org", False)
 
 
 def test_az_05_the_last_administrator_is_not_suspended(cli: Cli) -> None:

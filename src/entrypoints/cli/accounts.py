@@ -1,4 +1,4 @@
-"""`admin create`, `users list|show|create|suspend|reactivate` and `sessions revoke`."""
+"""`admin create`, `users list|show|create|suspend|reactivate|recover` and `sessions revoke`."""
 
 import sys
 from typing import Annotated, Any
@@ -159,6 +159,25 @@ def reactivate_user(login: _Login, output: OutputOption = Output.TEXT) -> None:
         account = await gatepost.administration.show(actor=Principal.operator(), login=login)
         return await gatepost.administration.reactivate(
             actor=Principal.operator(), account_id=account.id, client=_FROM_CONSOLE
+        )
+
+    show(_record(with_gatepost(work)), output)
+
+
+@users.command("recover")
+def recover_user(
+    login: _Login,
+    email: Annotated[
+        str | None, typer.Option(help="The owner's address, if the account has another by now.")
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Give a taken-over account back: void password, sessions and links, mail a link to reset."""
+
+    async def work(gatepost: Gatepost) -> Account:
+        account = await gatepost.administration.show(actor=Principal.operator(), login=login)
+        return await gatepost.administration.recover(
+            actor=Principal.operator(), account_id=account.id, email=email, client=_FROM_CONSOLE
         )
 
     show(_record(with_gatepost(work)), output)

@@ -1,0 +1,62 @@
+"""An account that was taken over goes back to its owner."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from ..domain.accounts import Account, AccountStatus
+from ..domain.addresses import EmailAddress
+from ..domain.audit import AuditType, ClientContext
+from ..domain.credentials import Purpose
+from ..domain.roles import Principal, Scope
+from ..domain.sessions import EndReason
+from .mail import Postbox
+from .ports.delivery import MailTemplate
+from .supervision import Opened, Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverAccount:
+    """Void all that opens an account, and mail its owner a link to set a new password.
+
+    All at once: the password, every session, every mailed link and with it each change of address
+    that is under way. With `email` that becomes the address, which the link then proves; whoever
+    took the account over may have changed it. A suspended account is active again: nothing opens
+    it but the link. Its mail is never limited, as a thief may have spent what there was.
+
+    Raises what Supervisor does, ValidationFailed, EmailTaken.
+    """
+
+    supervisor: Supervisor
+    postbox: Postbox
+
+    async def __call__(
+        self, *, actor: Principal, account_id: UUID, email: str | None, client: ClientContext
+    ) -> Account:
+        actor.require(Scope.USERS_WRITE)
+        address = None if email is None else EmailAddress.parse(email)
+        type_ = AuditType.ACCOUNT_RECOVERED
+        async with self.supervisor.opening(account_id, type_, actor, client) as opened:
+            account, tx, now = opened.account, opened.tx, opened.now
+            changed = self._change_address(account, address)
+            account.void_password(now)
+            account.status = AccountStatus.ACTIVE
+            await opened.save()
+            await tx.sessions.end_all(account.id, EndReason.ENDED_BY_ADMINISTRATOR, now)
+            await tx.tokens.drop_all(account.id)
+            await self._mail_link(opened)
+            await self.supervisor.note(opened, type_, actor, client)
+            if changed:
+                # No word to the former address: it may be the thief's.
+                await self.supervisor.note(opened, AuditType.EMAIL_CHANGED, actor, client)
+        return account
+
+    @staticmethod
+    def _change_address(account: Account, address: EmailAddress | None) -> bool:
+        changed = address is not None and address != account.email
+        if changed and address:
+            account.assign_address(address)
+        return changed
+
+    async def _mail_link(self, opened: Opened) -> None:
+        template, purpose = MailTemplate.RESET_PASSWORD, Purpose.RESET_PASSWORD
+        await self.postbox.send_token(opened.tx, opened.account, template, purpose, opened.now)
