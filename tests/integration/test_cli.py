@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from gatepost import __version__
 from gatepost.entrypoints.cli import main
 from tests.service import free_port
 
@@ -264,6 +265,11 @@ def test_openapi_needs_no_database(cli: Cli) -> None:
     printed = cli("openapi", DATABASE_URL="postgresql://nowhere.invalid/x")
     assert printed.returncode == 0
     assert "/v1/sessions/refresh" in json.loads(printed.stdout)["paths"]
+
+
+def test_the_release_is_printed_without_a_database(cli: Cli) -> None:
+    printed = cli("--version", DATABASE_URL="postgresql://nowhere.invalid/x")
+    assert (printed.returncode, printed.stdout) == (0, f"{__version__}\n")
 
 
 def test_a_database_that_is_down_is_said_in_one_line(cli: Cli) -> None:

@@ -1,9 +1,11 @@
 """The command line: a thin shell over the same use cases as HTTP."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from ... import __version__
 from . import (
     accounts,
     audit,
@@ -26,6 +28,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None: ...
+
+
 service.add_to(app)
 accounts.add_to(app)
 transfer.add_to(accounts.users)
