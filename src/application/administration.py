@@ -24,7 +24,7 @@ from .mail import Postbox
 from .paging import Cursors, Page
 from .ports.security import Clock, PasswordHasher, Secrets
 from .ports.storage import AccountQuery, AccountSort, UnitOfWork
-from .recovery import RecoverAccount
+from .recovery import EndEverySession, RecoverAccount
 from .registration import Registration
 from .roles import refuse_grant
 from .supervision import (
@@ -278,3 +278,4 @@ class Administration:
     set_roles: SetRoles
     list_sessions: ListSessionsOf
     end_sessions: EndSessionsOf
+    end_every_session: EndEverySession

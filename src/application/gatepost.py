@@ -64,7 +64,7 @@ from .ports import Ports
 from .ports.delivery import BacklogReader, JobName
 from .ports.storage import HealthCheck
 from .reauthentication import Reauthenticate
-from .recovery import RecoverAccount
+from .recovery import EndEverySession, RecoverAccount
 from .registration import NotifyOwner, Register
 from .roles import DeleteRole, ListRoles, PutRole, RoleKeeper, Roles
 from .sessions import (
@@ -329,6 +329,7 @@ def _administration(
         set_roles=SetRoles(supervisor),
         list_sessions=ListSessionsOf(p.uow, p.now),
         end_sessions=EndSessionsOf(supervisor),
+        end_every_session=EndEverySession(p.uow, auditor, p.now),
     )
 
 

@@ -1,4 +1,4 @@
-"""An account that was taken over goes back to its owner."""
+"""After a theft or a restore: one account back to its owner, or everybody signed out."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -9,9 +9,15 @@ from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import Purpose
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
+from .audit import Auditor
 from .mail import Postbox
 from .ports.delivery import MailTemplate
+from .ports.security import Clock
+from .ports.storage import UnitOfWork
 from .supervision import Opened, Supervisor
+
+_BATCH = 500
+_WHY = EndReason.ENDED_BY_ADMINISTRATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class RecoverAccount:
             account.void_password(now)
             account.status = AccountStatus.ACTIVE
             await opened.save()
-            await tx.sessions.end_all(account.id, EndReason.ENDED_BY_ADMINISTRATOR, now)
+            await tx.sessions.end_all(account.id, _WHY, now)
             await tx.tokens.drop_all(account.id)
             await self._mail_link(opened)
             await self.supervisor.note(opened, type_, actor, client)
@@ -60,3 +66,34 @@ class RecoverAccount:
     async def _mail_link(self, opened: Opened) -> None:
         template, purpose = MailTemplate.RESET_PASSWORD, Purpose.RESET_PASSWORD
         await self.postbox.send_token(opened.tx, opened.account, template, purpose, opened.now)
+
+
+@dataclass(frozen=True, slots=True)
+class EndEverySession:
+    """Sign everybody out who is signed in by now; returns how many sessions that ended.
+
+    For after a restore from a backup, in which spent refresh tokens are good again. In batches of
+    a transaction each: broken off, it is called again. Asks for every scope, since it ends the
+    sessions of those who hold them all.
+    """
+
+    uow: UnitOfWork
+    auditor: Auditor
+    now: Clock
+
+    async def __call__(self, *, actor: Principal, client: ClientContext) -> int:
+        for scope in Scope:
+            actor.require(scope)
+        now, total, after = self.now(), 0, None
+        async with self.uow() as tx:
+            await self.auditor.note(
+                tx, AuditType.SESSIONS_ENDED, now, client, actor=actor.actor_id, reason=_WHY
+            )
+            await tx.commit()
+        while True:
+            async with self.uow() as tx:
+                ended, after = await tx.sessions.end_next(after, _WHY, now, _BATCH)
+                await tx.commit()
+            total += ended
+            if after is None:
+                return total

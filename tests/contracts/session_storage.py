@@ -215,6 +215,27 @@ class SessionContract:
         assert await live(uow, account) == []
         assert await live(uow, other) == [foreign]
 
+    async def test_everybodys_sessions_are_ended_batch_by_batch(self, uow: UnitOfWork) -> None:
+        account, other = an_account(), an_account()
+        mine = [a_session(account) for _ in range(3)]
+        begun_later = replace(a_session(other), created_at=NOW + TICK)
+        await signed_in(uow, account, *mine)
+        await signed_in(uow, other, a_session(other), begun_later)
+        async with uow() as tx:
+            await tx.sessions.end(mine[1].id, account.id, EndReason.LOGGED_OUT, NOW)
+            await tx.commit()
+        counts, after = [], None
+        for _ in range(3):
+            async with uow() as tx:
+                why = EndReason.ENDED_BY_ADMINISTRATOR
+                ended, after = await tx.sessions.end_next(after, why, NOW, 3)
+                await tx.commit()
+            counts.append((ended, after is None))
+        assert sum(ended for ended, _ in counts) == 3
+        assert [is_over for _, is_over in counts] == [False, False, True]
+        assert await live(uow, account) == []
+        assert await live(uow, other) == [begun_later]
+
     async def test_only_long_ended_sessions_are_removed_and_in_batches(
         self, uow: UnitOfWork
     ) -> None:

@@ -290,6 +290,9 @@ def test_accounts_are_made_found_suspended_and_let_in_again(cli: Cli) -> None:
     assert cli.json("users", "reactivate", "ada@example.com")["status"] == "active"
     ended = {"id": made["id"], "sessions": "ended"}
     assert cli.json("sessions", "revoke", "ada") == ended
+    assert cli.json("sessions", "revoke", "--all") == {"ended": 0}
+    assert cli("sessions", "revoke").returncode == 2
+    assert cli("sessions", "revoke", "ada", "--all").returncode == 2
     recovered = cli.json("users", "recover", "ada", "--email", "ada@example.org")
     assert (recovered["email"], recovered["email_verified"]) == ("ada@example.org", False)
 

@@ -259,6 +259,15 @@ class MemorySessions(SessionRepository):
         self._rows.update({row.id: row.end(reason, now) for row in ending})
         return len(ending)
 
+    async def end_next(
+        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        begun = (row for row in self._rows.values() if row.created_at <= now)
+        ahead = sorted(row.id for row in begun if after is None or row.id > after)[:limit]
+        ending = [row for row in map(self._rows.__getitem__, ahead) if row.is_live(now)]
+        self._rows.update({row.id: row.end(reason, now) for row in ending})
+        return len(ending), ahead[-1] if ahead else None
+
     async def remove_all(self, account_id: AccountId) -> None:
         _remove(self._rows, lambda row: row.account_id == account_id)
 

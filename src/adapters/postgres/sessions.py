@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -99,6 +100,16 @@ _END = _END_ANY.where(
 )
 _END_ALL = _END_ANY.where(_row.account_id == bindparam("owner"), _LIVE)
 _END_OTHERS = _END_ALL.where(_row.id != bindparam("keep"))
+# Ordered, so that two at once wait for each other and do not lock each other out.
+_NEXT = (
+    select(_row.id)
+    .where(_row.id > bindparam("after", type_=_row.id.type), _row.created_at <= _now)
+    .order_by(_row.id)
+    .limit(bindparam("most"))
+    .with_for_update()
+)
+_END_LISTED = _END_ANY.where(_row.id.in_(bindparam("listed", expanding=True)), _LIVE)
+_BEFORE_ALL = SessionId(UUID(int=0))
 _REMOVE_ALL = delete(sessions).where(_row.account_id == bindparam("owner"))
 _REMOVE = delete(sessions).where(
     _row.id.in_(
@@ -171,6 +182,17 @@ class PostgresSessions(SessionRepository):
             del parameters["keep"]
         statement = _END_ALL if keep is None else _END_OTHERS
         return (await self._connection.execute(statement, parameters)).rowcount
+
+    async def end_next(
+        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        place = {"after": after or _BEFORE_ALL, "now": now, "most": limit}
+        listed = list((await self._connection.execute(_NEXT, place)).scalars())
+        if not listed:
+            return 0, None
+        parameters = {"listed": listed, "reason": reason, "now": now}
+        ended = await self._connection.execute(_END_LISTED, parameters)
+        return ended.rowcount, listed[-1]
 
     async def remove_all(self, account_id: AccountId) -> None:
         await self._connection.execute(_REMOVE_ALL, {"owner": account_id})

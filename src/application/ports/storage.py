@@ -226,6 +226,15 @@ class SessionRepository(Protocol):
         """End every live session but `keep`; returns how many."""
         ...
 
+    async def end_next(
+        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        """End those that live of the next `limit` of anybody by id, begun by `now`.
+
+        Returns how many that were, and after which id to go on; None when there are no more.
+        """
+        ...
+
     async def remove_all(self, account_id: AccountId) -> None:
         """Delete every session of an account, ended ones too; takes refresh's row lock."""
         ...

@@ -184,8 +184,34 @@ def recover_user(
 
 
 @sessions.command("revoke")
-def revoke_sessions(login: _Login, output: OutputOption = Output.TEXT) -> None:
-    """Sign somebody out everywhere."""
+def revoke_sessions(
+    login: Annotated[
+        str | None, typer.Argument(metavar="USER", help="Username or e-mail address.")
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Everybody's, as after a restore from a backup.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Sign somebody out everywhere, or everybody."""
+    if everybody == (login is not None):
+        raise typer.BadParameter("Name somebody, or pass --all.")
+    if login is None:
+        _revoke_all(output)
+    else:
+        _revoke(login, output)
+
+
+def _revoke_all(output: Output) -> None:
+    async def work(gatepost: Gatepost) -> int:
+        return await gatepost.administration.end_every_session(
+            actor=Principal.operator(), client=_FROM_CONSOLE
+        )
+
+    show({"ended": with_gatepost(work)}, output)
+
+
+def _revoke(login: str, output: Output) -> None:
 
     async def work(gatepost: Gatepost) -> Account:
         account = await gatepost.administration.show(actor=Principal.operator(), login=login)

@@ -92,6 +92,29 @@ async def test_an_address_that_is_anothers_or_none_changes_nothing(service: Serv
     await service.log_in()
 
 
+async def test_everybody_is_signed_out_at_once_and_can_come_back(service: Service) -> None:
+    await service.has()
+    await service.has("bob", "bob@example.com")
+    signed_in = [await service.log_in(), await service.log_in(), await service.log_in("bob")]
+
+    ended = await service.gatepost.administration.end_every_session(actor=OPERATOR, client=CLIENT)
+
+    assert ended == 3
+    for one in signed_in:
+        with pytest.raises(InvalidGrant):
+            await service.refresh(one.refresh_token)
+    await service.caller(await service.log_in())
+    about_all = [one.type for one in service.storage.audit_entries if one.subject is None]
+    assert AuditType.SESSIONS_ENDED in about_all
+
+
+async def test_who_lacks_a_scope_cannot_sign_everybody_out(service: Service) -> None:
+    with pytest.raises(InsufficientScope):
+        await service.gatepost.administration.end_every_session(
+            actor=clerk(Scope.SESSIONS_WRITE), client=CLIENT
+        )
+
+
 async def test_only_who_may_change_accounts_recovers_them(service: Service) -> None:
     account = await service.has()
     with pytest.raises(InsufficientScope):
