@@ -8,7 +8,7 @@ CORE    = src/domain/*,src/application/*
 ARGS    =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference image up down
+.PHONY: help setup run migrate reference docs image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
@@ -27,6 +27,11 @@ migrate: .venv/.run  ## Bring the schema of DATABASE_URL (or the embedded databa
 reference: .venv/.dev  ## Write docs/reference anew from code and tests
 	@.venv/bin/python -m tests.reference || { \
 		echo "The reference was not written; mend what is said above." >&2; exit 1; }
+
+docs: .venv/.docs  ## Build the documentation as a site, in .site; a broken link fails it
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --clean || { \
+		echo "Next: mend the page that is named above; a new page needs a line in mkdocs.yml." >&2; exit 1; }
+	@echo "Ready: .site/index.html"
 
 # --- Testing and checking ----------------------------------------------------
 
@@ -126,6 +131,7 @@ $(SECRETS):
 # requirements.lock      what the service needs
 # requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
 # requirements-dev.lock  all of it, and the tools
+# requirements-docs.lock the generator of the site
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
@@ -134,8 +140,9 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
 	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
-		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
-LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
+		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock && \
+	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock
+LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-docs.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) || { \
@@ -203,6 +210,10 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 	@echo "Installing the locked packages and tools into .venv; the first time takes minutes."
 	@$(HASHED) -r requirements-dev.lock && $(PROJECT) || $(RETRY)
 	@touch .venv/.run .venv/.dev
+
+.venv/.docs: .venv/.dev requirements-docs.lock
+	@$(HASHED) -r requirements-docs.lock || $(RETRY)
+	@touch .venv/.docs
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist

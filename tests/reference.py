@@ -20,6 +20,7 @@ from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
 from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
+from tests import asvs as standard
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,34 @@ _MADE = "<!-- Made by `make reference`. -->\n\n"
 def openapi() -> str:
     described = create_app(assemble(memory_ports(), Policies())).openapi()
     return json.dumps(described, indent=2, sort_keys=True) + "\n"
+
+
+def api() -> str:
+    """List the operations by their tags; details are in `openapi.json`."""
+    sections: dict[str, list[tuple[str, str, str]]] = {}
+    for path, methods in json.loads(openapi())["paths"].items():
+        for method, operation in methods.items():
+            told = f"{operation['summary']}. {operation.get('description', '')}"
+            about = " ".join(told.split())
+            row = f"`{method.upper()} {path}`", about, _entry(operation.get("security", ()))
+            sections.setdefault(operation["tags"][0], []).append(row)
+    head = ("call", "does", "for")
+    return (
+        "# API\n\n"
+        + _MADE
+        + "The whole contract, with bodies and answers, is [openapi.json](openapi.json); a running"
+        " service shows it at `/docs`.\n\n"
+        + "\n".join(f"## {tag}\n\n{_table(head, rows)}" for tag, rows in sorted(sections.items()))
+    )
+
+
+def _entry(ways: Iterable[Mapping[str, list[str]]]) -> str:
+    spelled = (
+        " ".join(f"`{scope}`" for scope in scopes) or way
+        for either in ways
+        for way, scopes in either.items()
+    )
+    return " or ".join(dict.fromkeys(spelled)) or "anybody"
 
 
 def errors() -> str:
@@ -173,6 +202,25 @@ def security_cases() -> str:
     return "# Security cases\n\n" + _MADE + intro + "\n".join(chapters)
 
 
+def asvs() -> str:
+    chapters = []
+    for title, chapter in standard.CHAPTERS.items():
+        rows = ((one.id, one.level, one.about, _standing(one)) for one in chapter)
+        chapters.append(f"## {title}\n\n{_table(('id', 'level', 'asks that', 'shown by'), rows)}")
+    intro = (
+        "OWASP's Application Security Verification Standard 5.0, where it is about what Gatepost"
+        " does. Level 1 is for everybody, 2 is usual for identity, 3 is the highest."
+        " [Security cases](security-cases.md) names the tests.\n\n"
+    )
+    return "# ASVS\n\n" + _MADE + intro + "\n".join(chapters)
+
+
+def _standing(one: standard.Requirement) -> str:
+    excuses = (f"{case.id}: {excuse_of(case)}" for case in one.cases() if excuse_of(case))
+    shown = (case.id for case in one.cases() if not excuse_of(case))
+    return "; ".join(filter(None, (", ".join(shown), *excuses, one.note)))
+
+
 def _proof(tests: Iterable[str], excuse: str | None) -> str:
     return "<br>".join(f"`{test}`" for test in tests) or f"none: {excuse}"
 
@@ -184,6 +232,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "api.md": api,
+    "asvs.md": asvs,
     "cli.md": commands,
     "errors.md": errors,
     "events.md": events,
