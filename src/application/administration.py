@@ -22,8 +22,9 @@ from .idempotency import UNKEYED, Once
 from .limits import Limits
 from .mail import Postbox
 from .paging import Cursors, Page
+from .ports.directory import AccountQuery, AccountSort
 from .ports.security import Clock, PasswordHasher, Secrets
-from .ports.storage import AccountQuery, AccountSort, UnitOfWork
+from .ports.storage import UnitOfWork
 from .recovery import EndEverySession, RecoverAccount
 from .registration import Registration
 from .roles import refuse_grant

@@ -16,7 +16,8 @@ from ..domain.tokens import FIRST_PARTY_CLIENT
 from .audit import Auditor
 from .limits import Limits
 from .ports.security import AccessTokens, Clock, RefreshTokens
-from .ports.storage import CallerReader, UnitOfWork
+from .ports.sessions import CallerReader
+from .ports.storage import UnitOfWork
 from .sessions import end_one
 from .tokens import Authenticate, Granted, Issuer, scopes_held
 

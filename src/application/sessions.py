@@ -36,7 +36,8 @@ from .initial_passwords import DemandChange
 from .limits import Limits
 from .ports.delivery import Grant, Metrics, RefreshOutcome
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
-from .ports.storage import CallerReader, Transaction, UnitOfWork
+from .ports.sessions import CallerReader
+from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
 
 

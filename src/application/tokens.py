@@ -15,7 +15,8 @@ from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy, narro
 from .limits import Limits
 from .ports.delivery import Grant, Metrics
 from .ports.security import AccessTokens, Clock, Secrets
-from .ports.storage import CallerReader, Transaction
+from .ports.sessions import CallerReader
+from .ports.storage import Transaction
 from .roles import own_roles
 
 

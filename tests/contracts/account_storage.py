@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.application.ports.storage import AccountQuery, UnitOfWork
+from gatepost.application.ports.directory import AccountQuery
+from gatepost.application.ports.storage import UnitOfWork
 from gatepost.domain.accounts import Account, AccountId, AccountStatus, Username
 from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.credentials import Purpose

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from gatepost.application.ports.storage import CallerReader, UnitOfWork
+from gatepost.application.ports.sessions import CallerReader
+from gatepost.application.ports.storage import UnitOfWork
 from gatepost.domain.clients import Client, ClientId, ClientStatus
 from tests.builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.application.ports.storage import AccountQuery, AccountSort, UnitOfWork
+from gatepost.application.ports.directory import AccountQuery, AccountSort
+from gatepost.application.ports.storage import UnitOfWork
 from gatepost.domain.accounts import Account, AccountStatus
 from gatepost.domain.errors import RoleInUse
 from gatepost.domain.roles import ADMIN, Role, Scope

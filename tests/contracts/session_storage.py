@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from gatepost.application.ports.storage import CallerReader, UnitOfWork
+from gatepost.application.ports.sessions import CallerReader
+from gatepost.application.ports.storage import UnitOfWork
 from gatepost.domain.accounts import Account, AccountId, AccountStatus
 from gatepost.domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from tests.builders import (

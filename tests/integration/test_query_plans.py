@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
-from gatepost.application.ports.storage import AccountQuery, AccountSort
+from gatepost.application.ports.directory import AccountQuery, AccountSort
 from gatepost.domain.accounts import AccountStatus
 from gatepost.domain.errors import RoleInUse
 from gatepost.domain.roles import Role

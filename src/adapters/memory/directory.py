@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ...application.ports.storage import AccountDirectory, AccountQuery, RoleRepository
+from ...application.ports.directory import AccountDirectory, AccountQuery, RoleRepository
 from ...domain.accounts import Account, AccountId
 from ...domain.errors import RoleInUse
 from ...domain.roles import Role, is_lasting_admin

@@ -7,14 +7,10 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from ...application.ports.storage import (
-    AccountRepository,
-    AuditLog,
-    IdempotencyRepository,
-    OneTimeTokenRepository,
-    SessionRepository,
-    SigningKeyRepository,
-)
+from ...application.ports.accounts import AccountRepository
+from ...application.ports.credentials import OneTimeTokenRepository
+from ...application.ports.sessions import SessionRepository
+from ...application.ports.storage import AuditLog, IdempotencyRepository, SigningKeyRepository
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry, AuditFilter

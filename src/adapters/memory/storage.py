@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from ...application.ports.delivery import Job
 from ...application.ports.security import Clock
-from ...application.ports.storage import CallerReader, HealthCheck, Transaction, UnitOfWork
+from ...application.ports.sessions import CallerReader
+from ...application.ports.storage import HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account
 from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId, ClientStatus

@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.storage import AccountRepository
+from ...application.ports.accounts import AccountRepository
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.errors import EmailTaken, UsernameTaken

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, literal_column, or_, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-from ...application.ports.storage import CallerReader
+from ...application.ports.sessions import CallerReader
 from ...domain.accounts import Account, AccountStatus
 from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.storage import OneTimeTokenRepository
+from ...application.ports.credentials import OneTimeTokenRepository
 from ...domain.accounts import AccountId
 from ...domain.credentials import OneTimeToken, Purpose
 from .rows import to_entity, to_row

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.storage import AccountDirectory, AccountQuery, AccountSort
+from ...application.ports.directory import AccountDirectory, AccountQuery, AccountSort
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.roles import ADMIN
 from .rows import account_columns, row_to_account

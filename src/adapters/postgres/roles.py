@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from ...application.ports.storage import RoleRepository
+from ...application.ports.directory import RoleRepository
 from ...domain.errors import RoleInUse
 from ...domain.roles import Role, Scope
 from .tables import accounts, roles

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.storage import SessionRepository
+from ...application.ports.sessions import SessionRepository
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .rows import account_columns, row_to_account, to_row

@@ -6,7 +6,8 @@ from .delivery import BacklogReader, Mailer, Metrics
 from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
-from .storage import CallerReader, HealthCheck, UnitOfWork
+from .sessions import CallerReader
+from .storage import HealthCheck, UnitOfWork
 from .webhooks import WebhookSender
 
 

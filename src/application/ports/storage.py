@@ -1,247 +1,25 @@
 """What the core asks of storage. Every method runs inside the transaction it was taken from."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from ...domain.accounts import Account, AccountId, AccountStatus, Username
-from ...domain.addresses import EmailAddress
+from ...domain.accounts import AccountId
 from ...domain.audit import AuditEntry, AuditFilter
 from ...domain.clients import Client, ClientId
-from ...domain.credentials import OneTimeToken, Purpose
 from ...domain.idempotency import StoredAnswer
 from ...domain.jobs import JobFilter, JobRecord
 from ...domain.keys import SigningKey
-from ...domain.roles import Role
-from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from .accounts import AccountRepository
+from .credentials import OneTimeTokenRepository
 from .delivery import Job
+from .directory import AccountDirectory, RoleRepository
 from .exports import ExportRepository
+from .sessions import SessionRepository
 from .transfer import AccountTransfer
 from .webhooks import WebhookRepository
-
-
-class AccountRepository(Protocol):
-    """Accounts. Usernames and addresses are unique by their keys, and storage is the arbiter."""
-
-    async def get(self, account_id: AccountId, *, lock: bool = False) -> Account | None:
-        """Read one; with `lock` the row is held until the transaction ends."""
-        ...
-
-    async def find_by_email(self, email: EmailAddress) -> Account | None:
-        """Find the owner of an address; placeholders own none."""
-        ...
-
-    async def find_unproven(self, email: EmailAddress, now: datetime) -> Account | None:
-        """Find the latest (`updated_at`, then `id`) to ask for this address and not prove it.
-
-        Placeholders included, expired ones not: to who made it, a placeholder must look like
-        the registration that it stands for. The latest, since a stranger's own then always
-        answers him alike, whether or not somebody else's was pending before.
-        """
-        ...
-
-    async def find_by_username(self, username: Username) -> Account | None:
-        """Find who holds a username, placeholders included."""
-        ...
-
-    async def add(self, account: Account, now: datetime) -> None:
-        """Insert; an expired holder of the same username or address gives way first.
-
-        Raises UsernameTaken or EmailTaken and leaves the transaction usable, so that a loser of
-        a race can go on in the same transaction.
-        """
-        ...
-
-    async def save(self, account: Account) -> None:
-        """Write all fields back; raises UsernameTaken or EmailTaken as `add` does."""
-        ...
-
-    async def replace_hash(self, account_id: AccountId, old: str, new: str) -> bool:
-        """Swap the password hash only if it is still `old`; atomic."""
-        ...
-
-    async def remove_expired(self, now: datetime, limit: int) -> int:
-        """Delete up to `limit` registrations that were never proven; returns how many."""
-        ...
-
-
-class AccountSort(StrEnum):
-    CREATED_AT = "created_at"
-    NEWEST = "-created_at"
-    USERNAME = "username"
-    USERNAME_DOWN = "-username"
-    EMAIL = "email"
-    EMAIL_DOWN = "-email"
-
-    @property
-    def column(self) -> str:
-        return self.value.removeprefix("-")
-
-    @property
-    def is_descending(self) -> bool:
-        return self.value.startswith("-")
-
-    def position(self, account: Account) -> tuple[str, ...]:
-        """Tell where an account stands in this order; no two stand in one place."""
-        if self.column == "username":
-            return (account.username.key,)
-        if self.column == "email":
-            return (account.email.key,)
-        return (account.created_at.isoformat(timespec="microseconds"), str(account.id))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountQuery:
-    """Which accounts, and in what order. `prefix` is the start of a username's or address's key.
-
-    `role` is the name of a role that accounts name: not `user`, which all of them hold.
-    """
-
-    prefix: str | None = None
-    status: AccountStatus | None = None
-    role: str | None = None
-    sort: AccountSort = AccountSort.NEWEST
-
-
-class AccountDirectory(Protocol):
-    """Accounts for those who administer them; placeholders do not exist here."""
-
-    async def list_accounts(
-        self, query: AccountQuery, *, after: Sequence[str] | None = None, limit: int
-    ) -> Sequence[Account]:
-        """List up to `limit` accounts behind a position of the query's order.
-
-        Never reads the whole table, whatever is asked for.
-        """
-        ...
-
-    async def lock_admins(self) -> frozenset[AccountId]:
-        """Hold every lasting administrator (`is_lasting_admin`) until the end.
-
-        Locked in the order of ids. To be called before any other lock of the transaction, or
-        two of them could wait for each other. Whoever waited sees what the other one did.
-        """
-        ...
-
-
-class RoleRepository(Protocol):
-    """Roles beside the built-in ones."""
-
-    async def list_all(self) -> Sequence[Role]:
-        """List by name."""
-        ...
-
-    async def find(self, names: Sequence[str], *, lock: bool = False) -> Sequence[Role]:
-        """Read those that exist, by name; with `lock` they are held until the end."""
-        ...
-
-    async def put(self, role: Role, now: datetime) -> bool:
-        """Insert or replace; True for a new one."""
-        ...
-
-    async def delete(self, name: str) -> bool:
-        """Delete; False when there is none. Raises RoleInUse while an account names it.
-
-        Waits for those who hold it by `find(lock=True)`, and sees what they did.
-        """
-        ...
-
-
-class OneTimeTokenRepository(Protocol):
-    async def add(self, token: OneTimeToken) -> None:
-        """Insert, and drop the older token of the same account, purpose and address."""
-        ...
-
-    async def find(
-        self, digest: bytes, purposes: Set[Purpose], now: datetime
-    ) -> OneTimeToken | None:
-        """Look without spending; None when unknown, of another purpose or expired."""
-        ...
-
-    async def consume(
-        self, digest: bytes, purposes: Set[Purpose], now: datetime
-    ) -> OneTimeToken | None:
-        """Take and delete in one statement: of N at once exactly one gets it."""
-        ...
-
-    async def drop_all(
-        self, account_id: AccountId, *, keep_undo_until: datetime | None = None
-    ) -> None:
-        """Drop an account's tokens, but links issued until then that undo a change of address.
-
-        Whoever took an account over changes address and password next: neither may cost the
-        owner his way back.
-        """
-        ...
-
-    async def list_good(self, account_id: AccountId, now: datetime) -> Sequence[OneTimeToken]:
-        """List an account's tokens that have not expired, oldest first."""
-        ...
-
-    async def remove_expired(self, now: datetime, limit: int) -> int: ...
-
-
-class SessionRepository(Protocol):
-    async def add(self, session: Session) -> None: ...
-
-    async def turn(
-        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
-    ) -> tuple[Session, Account] | None:
-        """Apply `Session.turn` to the live session of a usable account, in one statement.
-
-        None: no such session, another secret, ended, expired, or the account may not sign in;
-        then nothing is written. Otherwise the session as it is now (perhaps just ended) and its
-        account. Of N simultaneous calls with one token at most one rotates.
-        """
-        ...
-
-    async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
-        """List newest first."""
-        ...
-
-    async def list_page(
-        self, account_id: AccountId, *, after: tuple[datetime, SessionId] | None, limit: int
-    ) -> Sequence[Session]:
-        """List by (`created_at`, `id`), ended ones too; `after` is where a page ended."""
-        ...
-
-    async def end(
-        self, session_id: SessionId, account_id: AccountId, reason: EndReason, now: datetime
-    ) -> bool:
-        """End one session of this account unless it ended before; takes refresh's row lock."""
-        ...
-
-    async def end_all(
-        self,
-        account_id: AccountId,
-        reason: EndReason,
-        now: datetime,
-        *,
-        keep: SessionId | None = None,
-    ) -> int:
-        """End every live session but `keep`; returns how many."""
-        ...
-
-    async def end_next(
-        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
-    ) -> tuple[int, SessionId | None]:
-        """End those that live of the next `limit` of anybody by id, begun by `now`.
-
-        Returns how many that were, and after which id to go on; None when there are no more.
-        """
-        ...
-
-    async def remove_all(self, account_id: AccountId) -> None:
-        """Delete every session of an account, ended ones too; takes refresh's row lock."""
-        ...
-
-    async def remove_ended(self, before: datetime, limit: int) -> int:
-        """Delete up to `limit` sessions that ended or expired before a time."""
-        ...
 
 
 class ClientRepository(Protocol):
@@ -395,20 +173,6 @@ class UnitOfWork(Protocol):
     """A factory of transactions (READ COMMITTED); failures of storage raise Unavailable."""
 
     def __call__(self) -> AbstractAsyncContextManager[Transaction]: ...
-
-
-class CallerReader(Protocol):
-    async def find(self, session_id: SessionId, now: datetime) -> Account | None:
-        """Read the usable account whose live session this is, in one query, uncached.
-
-        Runs on every authenticated call, so that an ended session or a suspended account is
-        refused at once.
-        """
-        ...
-
-    async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
-        """Read what an active client may do, likewise; None when disabled or not there."""
-        ...
 
 
 class HealthCheck(Protocol):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ...application.gatepost import Gatepost
-from ...application.ports.storage import AccountSort
+from ...application.ports.directory import AccountSort
 from ...domain.accounts import Account, AccountStatus
 from ...domain.audit import ClientContext
 from ...domain.roles import Principal, roles_held

@@ -14,7 +14,7 @@ from ...application.accounts import UNSET
 from ...application.administration import Administration
 from ...application.gatepost import Gatepost
 from ...application.idempotency import Idempotency
-from ...application.ports.storage import AccountSort
+from ...application.ports.directory import AccountSort
 from ...domain.accounts import Account, AccountStatus
 from .idempotency import Repeatable, once
 from .openapi import BODY, CALLER, KEYED, problems

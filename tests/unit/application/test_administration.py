@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.application.ports.storage import AccountSort
+from gatepost.application.ports.directory import AccountSort
 from gatepost.domain.accounts import Account, AccountId, AccountStatus
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import (

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork, memory_ports
-from gatepost.application.ports.storage import CallerReader
+from gatepost.application.ports.sessions import CallerReader
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import Overloaded, RateLimited, Unavailable
 from gatepost.domain.roles import Principal

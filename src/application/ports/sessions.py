@@ -1,0 +1,82 @@
+"""What the core asks of storage about sessions, and about whom each call comes from."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from ...domain.accounts import Account, AccountId
+from ...domain.clients import ClientId
+from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+
+
+class SessionRepository(Protocol):
+    async def add(self, session: Session) -> None: ...
+
+    async def turn(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        """Apply `Session.turn` to the live session of a usable account, in one statement.
+
+        None: no such session, another secret, ended, expired, or the account may not sign in;
+        then nothing is written. Otherwise the session as it is now (perhaps just ended) and its
+        account. Of N simultaneous calls with one token at most one rotates.
+        """
+        ...
+
+    async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
+        """List newest first."""
+        ...
+
+    async def list_page(
+        self, account_id: AccountId, *, after: tuple[datetime, SessionId] | None, limit: int
+    ) -> Sequence[Session]:
+        """List by (`created_at`, `id`), ended ones too; `after` is where a page ended."""
+        ...
+
+    async def end(
+        self, session_id: SessionId, account_id: AccountId, reason: EndReason, now: datetime
+    ) -> bool:
+        """End one session of this account unless it ended before; takes refresh's row lock."""
+        ...
+
+    async def end_all(
+        self,
+        account_id: AccountId,
+        reason: EndReason,
+        now: datetime,
+        *,
+        keep: SessionId | None = None,
+    ) -> int:
+        """End every live session but `keep`; returns how many."""
+        ...
+
+    async def end_next(
+        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        """End those that live of the next `limit` of anybody by id, begun by `now`.
+
+        Returns how many that were, and after which id to go on; None when there are no more.
+        """
+        ...
+
+    async def remove_all(self, account_id: AccountId) -> None:
+        """Delete every session of an account, ended ones too; takes refresh's row lock."""
+        ...
+
+    async def remove_ended(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` sessions that ended or expired before a time."""
+        ...
+
+
+class CallerReader(Protocol):
+    async def find(self, session_id: SessionId, now: datetime) -> Account | None:
+        """Read the usable account whose live session this is, in one query, uncached.
+
+        Runs on every authenticated call, so that an ended session or a suspended account is
+        refused at once.
+        """
+        ...
+
+    async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
+        """Read what an active client may do, likewise; None when disabled or not there."""
+        ...
