@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.application.ports.webhooks import Message, WebhookSender
-from gatepost.domain.errors import ValidationFailed
-from gatepost.domain.webhooks import (
+from ...application.ports.storage import UnitOfWork
+from ...application.ports.webhooks import Message, WebhookSender
+from ...domain.errors import ValidationFailed
+from ...domain.webhooks import (
     Delivery,
     DeliveryStatus,
     Endpoint,
@@ -21,7 +21,7 @@ from gatepost.domain.webhooks import (
     Outcome,
     secret_from,
 )
-from tests.builders import DAY, NOW, SECOND, a_delivery, an_endpoint, an_entry, new_id
+from ..builders import DAY, NOW, SECOND, a_delivery, an_endpoint, an_entry, new_id
 
 TICK = timedelta(microseconds=1)
 A_SECRET = secret_from("A" * 43)

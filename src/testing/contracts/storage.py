@@ -7,7 +7,7 @@ Each test starts with empty storage and asks for
 - `queued_jobs`: an async callable that returns the committed jobs as list[Job], oldest first;
 - `audit_entries`: one that returns the committed entries as list[AuditEntry], oldest first.
 
-    from tests.contracts.storage import SessionContract as TestSessions
+    from gatepost.testing.contracts.storage import SessionContract as TestSessions
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from uuid import UUID
 
 import pytest
 
-from gatepost.application.ports.delivery import Job, JobName
-from gatepost.application.ports.storage import Transaction, UnitOfWork
-from gatepost.domain.accounts import Account
-from gatepost.domain.audit import AuditEntry, AuditResult, AuditType
-from gatepost.domain.credentials import OneTimeToken, Purpose
-from gatepost.domain.keys import KeyState, SigningKey
-from tests.builders import (
+from ...application.ports.delivery import Job, JobName
+from ...application.ports.storage import Transaction, UnitOfWork
+from ...domain.accounts import Account
+from ...domain.audit import AuditEntry, AuditResult, AuditType
+from ...domain.credentials import OneTimeToken, Purpose
+from ...domain.keys import KeyState, SigningKey
+from ..builders import (
     DAY,
     NOW,
     a_job,
@@ -36,29 +36,29 @@ from tests.builders import (
     an_entry,
     new_id,
 )
-from tests.contracts.account_storage import (
+from .account_storage import (
     AccountRacesContract,
     AccountRepositoryContract,
     store,
     stored,
 )
-from tests.contracts.client_storage import ClientContract
-from tests.contracts.directory_storage import (
+from .client_storage import ClientContract
+from .directory_storage import (
     DirectoryContract,
     DirectoryRacesContract,
     RoleContract,
 )
-from tests.contracts.erasure_storage import EmailChangeContract, ErasureContract
-from tests.contracts.export_storage import ExportContract, ExportedDataContract
-from tests.contracts.session_storage import (
+from .erasure_storage import EmailChangeContract, ErasureContract
+from .export_storage import ExportContract, ExportedDataContract
+from .session_storage import (
     CallerReaderContract,
     SessionContract,
     SessionRacesContract,
     live,
 )
-from tests.contracts.trail_storage import AuditTrailContract, IdempotencyContract
-from tests.contracts.transfer_storage import TransferContract
-from tests.contracts.webhooks import WebhookContract
+from .trail_storage import AuditTrailContract, IdempotencyContract
+from .transfer_storage import TransferContract
+from .webhooks import WebhookContract
 
 __all__ = [
     "AccountRacesContract",

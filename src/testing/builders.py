@@ -7,24 +7,24 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
-from gatepost.adapters.memory import ManualClock
-from gatepost.adapters.system import SystemSecrets
-from gatepost.application.ports.delivery import Job, JobName
-from gatepost.domain.accounts import Account, AccountId, AccountStatus, Username
-from gatepost.domain.addresses import EmailAddress
-from gatepost.domain.audit import AuditEntry, AuditType
-from gatepost.domain.clients import Client, ClientId, ClientSecret
-from gatepost.domain.credentials import OneTimeToken, Purpose
-from gatepost.domain.exports import Export, ExportId, ExportStatus
-from gatepost.domain.keys import KeyState, SigningKey
-from gatepost.domain.sessions import (
+from ..adapters.memory import ManualClock
+from ..adapters.system import SystemSecrets
+from ..application.ports.delivery import Job, JobName
+from ..domain.accounts import Account, AccountId, AccountStatus, Username
+from ..domain.addresses import EmailAddress
+from ..domain.audit import AuditEntry, AuditType
+from ..domain.clients import Client, ClientId, ClientSecret
+from ..domain.credentials import OneTimeToken, Purpose
+from ..domain.exports import Export, ExportId, ExportStatus
+from ..domain.keys import KeyState, SigningKey
+from ..domain.sessions import (
     RefreshClaim,
     Session,
     SessionId,
     SessionPolicy,
     start_session,
 )
-from gatepost.domain.webhooks import Delivery, DeliveryId, DeliveryStatus, Endpoint, EndpointId
+from ..domain.webhooks import Delivery, DeliveryId, DeliveryStatus, Endpoint, EndpointId
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

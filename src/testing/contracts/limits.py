@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.adapters.memory import ManualClock
-from gatepost.application.ports.limits import RateLimiter
-from gatepost.domain.errors import Unavailable
-from gatepost.domain.limits import (
+from ...adapters.memory import ManualClock
+from ...application.ports.limits import RateLimiter
+from ...domain.errors import Unavailable
+from ...domain.limits import (
     LONGEST_DELAY,
     MEMORY,
     Budget,
@@ -24,7 +24,7 @@ from gatepost.domain.limits import (
     look,
     spend,
 )
-from tests.builders import NOW, SECOND
+from ..builders import NOW, SECOND
 
 KEY = b"\0key\xff"
 TICK = timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""What every storage must do for administrators; collected through `tests.contracts.storage`."""
+"""What every storage must do for administrators."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.application.ports.storage import AccountQuery, AccountSort, UnitOfWork
-from gatepost.domain.accounts import Account, AccountStatus
-from gatepost.domain.errors import RoleInUse
-from gatepost.domain.roles import ADMIN, Role, Scope
-from tests.builders import DAY, NOW, SECOND, an_account, an_unproven_account
-from tests.contracts.account_storage import store
+from ...application.ports.storage import AccountQuery, AccountSort, UnitOfWork
+from ...domain.accounts import Account, AccountStatus
+from ...domain.errors import RoleInUse
+from ...domain.roles import ADMIN, Role, Scope
+from ..builders import DAY, NOW, SECOND, an_account, an_unproven_account
+from .account_storage import store
 
 SUSPENDED = AccountStatus.SUSPENDED
 SUPPORT = Role(name="support", scopes=frozenset({Scope.USERS_READ, Scope.SESSIONS_READ}))

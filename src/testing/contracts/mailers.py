@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.application.ports.delivery import Mail, Mailer, MailTemplate, Undeliverable
-from tests.builders import new_id
+from ...application.ports.delivery import Mail, Mailer, MailTemplate, Undeliverable
+from ..builders import new_id
 
 LINK = "https://app.example.com/verify-email#token=" + "Ab-_" * 10 + "xyz"
 NO_ADDRESSES = [

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from gatepost.adapters.memory import ManualClock
-from gatepost.application.ports.security import (
+from ...adapters.memory import ManualClock
+from ...application.ports.security import (
     AccessTokens,
     Cipher,
     KeyPair,
@@ -22,10 +22,10 @@ from gatepost.application.ports.security import (
     SealBroken,
     SealPurpose,
 )
-from gatepost.domain.accounts import AccountId
-from gatepost.domain.errors import AccessTokenInvalid, ValidationFailed
-from gatepost.domain.sessions import RefreshClaim, SessionId
-from gatepost.domain.tokens import AccessClaims, TokenPolicy
+from ...domain.accounts import AccountId
+from ...domain.errors import AccessTokenInvalid, ValidationFailed
+from ...domain.sessions import RefreshClaim, SessionId
+from ...domain.tokens import AccessClaims, TokenPolicy
 
 PASSWORD = "correct horse battery staple"
 NONSENSE = ["", "x", ".", "..", "a.b.c", "gpr_", "\0", "\ud800", "é" * 83, "A" * 83, "x" * 100_000]

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.domain.accounts import Account
-from gatepost.domain.audit import AuditEntry, AuditFilter, AuditType
-from gatepost.domain.idempotency import StoredAnswer
-from tests.builders import DAY, NOW, SECOND, an_account, an_entry, an_unproven_account, new_id
-from tests.contracts.account_storage import store
+from ...application.ports.storage import UnitOfWork
+from ...domain.accounts import Account
+from ...domain.audit import AuditEntry, AuditFilter, AuditType
+from ...domain.idempotency import StoredAnswer
+from ..builders import DAY, NOW, SECOND, an_account, an_entry, an_unproven_account, new_id
+from .account_storage import store
 
 KEY = bytes(range(32))
 TICK = timedelta(microseconds=1)

@@ -1,13 +1,13 @@
-"""What every storage must do for accounts in bulk; collected through `tests.contracts.storage`."""
+"""What every storage must do for accounts in bulk."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.domain.accounts import Account, AccountId
-from gatepost.domain.audit import AuditFilter
-from tests.builders import DAY, NOW, an_account, an_entry, an_unproven_account, new_id
-from tests.contracts.account_storage import a_full_account, store, stored
+from ...application.ports.storage import UnitOfWork
+from ...domain.accounts import Account, AccountId
+from ...domain.audit import AuditFilter
+from ..builders import DAY, NOW, an_account, an_entry, an_unproven_account, new_id
+from .account_storage import a_full_account, store, stored
 
 
 async def add_all(uow: UnitOfWork, *accounts: Account) -> set[AccountId]:

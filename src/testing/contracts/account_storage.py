@@ -1,4 +1,4 @@
-"""What every storage of accounts must do; collected through `tests.contracts.storage`."""
+"""What every storage of accounts must do."""
 
 import asyncio
 from dataclasses import replace
@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.application.ports.storage import AccountQuery, UnitOfWork
-from gatepost.domain.accounts import Account, AccountId, AccountStatus, Username
-from gatepost.domain.addresses import EmailAddress
-from gatepost.domain.credentials import Purpose
-from gatepost.domain.errors import EmailTaken, UsernameTaken
-from tests.builders import (
+from ...application.ports.storage import AccountQuery, UnitOfWork
+from ...domain.accounts import Account, AccountId, AccountStatus, Username
+from ...domain.addresses import EmailAddress
+from ...domain.credentials import Purpose
+from ...domain.errors import EmailTaken, UsernameTaken
+from ..builders import (
     DAY,
     NOW,
     SECOND,

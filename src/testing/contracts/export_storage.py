@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.application.ports.exports import ExportStore
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.domain.credentials import Purpose
-from gatepost.domain.exports import Export, ExportId, ExportStatus
-from gatepost.domain.sessions import EndReason
-from tests.builders import (
+from ...application.ports.exports import ExportStore
+from ...application.ports.storage import UnitOfWork
+from ...domain.credentials import Purpose
+from ...domain.exports import Export, ExportId, ExportStatus
+from ...domain.sessions import EndReason
+from ..builders import (
     DAY,
     NOW,
     SECOND,
@@ -25,7 +25,7 @@ from tests.builders import (
     an_unproven_account,
     new_id,
 )
-from tests.contracts.account_storage import store as store_accounts
+from .account_storage import store as store_accounts
 
 TICK = timedelta(microseconds=1)
 

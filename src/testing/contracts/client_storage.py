@@ -1,11 +1,11 @@
-"""What every storage of machine clients must do; collected through `tests.contracts.storage`."""
+"""What every storage of machine clients must do."""
 
 from dataclasses import replace
 from datetime import timedelta
 
-from gatepost.application.ports.storage import CallerReader, UnitOfWork
-from gatepost.domain.clients import Client, ClientId, ClientStatus
-from tests.builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
+from ...application.ports.storage import CallerReader, UnitOfWork
+from ...domain.clients import Client, ClientId, ClientStatus
+from ..builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
 
 TICK = timedelta(microseconds=1)
 

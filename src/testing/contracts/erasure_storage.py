@@ -1,15 +1,15 @@
-"""What every storage must do when somebody leaves; collected through `tests.contracts.storage`."""
+"""What every storage must do when somebody leaves."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from gatepost.application.ports.delivery import Job
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.domain.accounts import USERNAME_KEPT
-from gatepost.domain.addresses import EmailAddress
-from gatepost.domain.audit import AuditEntry
-from gatepost.domain.credentials import Purpose
-from tests.builders import (
+from ...application.ports.delivery import Job
+from ...application.ports.storage import UnitOfWork
+from ...domain.accounts import USERNAME_KEPT
+from ...domain.addresses import EmailAddress
+from ...domain.audit import AuditEntry
+from ...domain.credentials import Purpose
+from ..builders import (
     DAY,
     NOW,
     SECOND,
@@ -20,7 +20,7 @@ from tests.builders import (
     an_entry,
     an_unproven_account,
 )
-from tests.contracts.account_storage import store, stored
+from .account_storage import store, stored
 
 UNDO = {Purpose.UNDO_EMAIL}
 

@@ -1,4 +1,4 @@
-"""What every storage of sessions must do; collected through `tests.contracts.storage`."""
+"""What every storage of sessions must do."""
 
 import asyncio
 from dataclasses import replace
@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from gatepost.application.ports.storage import CallerReader, UnitOfWork
-from gatepost.domain.accounts import Account, AccountId, AccountStatus
-from gatepost.domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
-from tests.builders import (
+from ...application.ports.storage import CallerReader, UnitOfWork
+from ...domain.accounts import Account, AccountId, AccountStatus
+from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from ..builders import (
     DAY,
     NOW,
     SECOND,
@@ -21,7 +21,7 @@ from tests.builders import (
     an_unproven_account,
     new_id,
 )
-from tests.contracts.account_storage import store
+from .account_storage import store
 
 POLICY = SessionPolicy()
 TICK = timedelta(microseconds=1)

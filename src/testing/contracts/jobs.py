@@ -16,10 +16,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from gatepost.application.ports.delivery import Job, JobName
-from gatepost.application.ports.storage import UnitOfWork
-from gatepost.domain.jobs import JobFilter, JobRecord, JobState, RetryPolicy
-from tests.builders import a_job, an_account, new_id
+from ...application.ports.delivery import Job, JobName
+from ...application.ports.storage import UnitOfWork
+from ...domain.jobs import JobFilter, JobRecord, JobState, RetryPolicy
+from ..builders import a_job, an_account, new_id
 
 RETRIES = RetryPolicy(attempts=3, first=timedelta(0))
 ANY = JobFilter()
