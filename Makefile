@@ -66,7 +66,7 @@ test-faults: .venv/.dev  ## Break database, network, processes under load; half 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
 
-test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
+test-client: .venv/.dev  ## Build the TypeScript client, test it in a browser; needs Node 20, npm, Chromium
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker

@@ -249,7 +249,8 @@ def excuse_of(case: Case) -> str | None:
 def proofs() -> dict[str, list[str]]:
     """Find the tests of each id, as pytest names them."""
     found: dict[str, list[str]] = {}
-    for path in sorted(TESTS.rglob("*.py")):
+    contracts = TESTS.parent / "src" / "testing"
+    for path in sorted([*contracts.rglob("*.py"), *TESTS.rglob("*.py")]):
         place = path.relative_to(TESTS.parent).as_posix()
         for name in _test_names(ast.parse(path.read_text(encoding="utf-8"))):
             for id_ in _ids_of(name):

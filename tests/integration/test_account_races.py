@@ -19,7 +19,7 @@ from gatepost.domain.credentials import OneTimeToken, Purpose
 from gatepost.domain.errors import GatepostError
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import ADMIN, Principal, Scope
-from tests.builders import an_account
+from gatepost.testing.builders import an_account
 
 CLIENT = ClientContext()
 PASSWORD = "tin harp over seven hills"

@@ -16,7 +16,7 @@ from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import GatepostError, InvalidCredentials, LastAdmin, VersionConflict
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import ADMIN, Principal
-from tests.builders import NOW, an_account
+from gatepost.testing.builders import NOW, an_account
 
 OPERATOR = Principal.operator()
 CLIENT = ClientContext()

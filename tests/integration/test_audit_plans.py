@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.domain.audit import AuditFilter, AuditType
-from tests.builders import NOW
+from gatepost.testing.builders import NOW
 
 ROWS = 100_000
 # A thousand people, a second between two entries, one theft in twenty thousand.

@@ -21,10 +21,10 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobState
-from tests.builders import a_job
+from gatepost.testing.builders import a_job
+from gatepost.testing.contracts.jobs import RETRIES, Run, Work, becomes, listed, queue
+from gatepost.testing.contracts.jobs import JobWorkContract as TestJobWork
 from tests.children import IMPORTING, becomes_true
-from tests.contracts.jobs import RETRIES, Run, Work, becomes, listed, queue
-from tests.contracts.jobs import JobWorkContract as TestJobWork
 from tests.service import free_port, register, running
 
 __all__ = ["TestJobWork"]

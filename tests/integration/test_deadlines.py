@@ -26,7 +26,7 @@ from gatepost.domain.errors import Unavailable
 from gatepost.entrypoints.http.errors import Problems, RequestRefused
 from gatepost.entrypoints.http.middleware import Layer
 from gatepost.entrypoints.http.options import HttpOptions
-from tests.builders import NOW, an_account, an_entry
+from gatepost.testing.builders import NOW, an_account, an_entry
 from tests.service import PASSWORD, Service, running
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -21,9 +21,8 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobFilter, JobState
-from tests.builders import a_job
-from tests.children import IMPORTING, becomes_true
-from tests.contracts.jobs import (
+from gatepost.testing.builders import a_job
+from gatepost.testing.contracts.jobs import (
     RETRIES,
     Work,
     becomes,
@@ -34,7 +33,8 @@ from tests.contracts.jobs import (
     revived,
     working,
 )
-from tests.contracts.jobs import JobWorkContract as TestJobWork
+from gatepost.testing.contracts.jobs import JobWorkContract as TestJobWork
+from tests.children import IMPORTING, becomes_true
 
 __all__ = ["TestJobWork"]
 

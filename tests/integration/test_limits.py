@@ -9,8 +9,8 @@ from gatepost.adapters.memory import ManualClock
 from gatepost.adapters.postgres.limits import PostgresRateLimiter
 from gatepost.application.ports.limits import RateLimiter
 from gatepost.domain.errors import Unavailable
-from tests.builders import a_clock
-from tests.contracts.limits import (
+from gatepost.testing.builders import a_clock
+from gatepost.testing.contracts.limits import (
     KEY,
     LOGIN,
     RateLimiterContract,

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.postgres.health import PostgresBacklog
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.service import PASSWORD, Service, free_port, register, running
 
 WITHIN = 0.25

@@ -17,7 +17,7 @@ from gatepost.application.ports.directory import AccountQuery, AccountSort
 from gatepost.domain.accounts import AccountStatus
 from gatepost.domain.errors import RoleInUse
 from gatepost.domain.roles import Role
-from tests.builders import NOW
+from gatepost.testing.builders import NOW
 from tests.integration.conftest import Databases, named
 
 PEOPLE = 100_000

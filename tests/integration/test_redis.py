@@ -10,8 +10,8 @@ import pytest
 from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.limits import RateLimiter
 from gatepost.domain.errors import Unavailable
-from tests.builders import a_clock
-from tests.contracts.limits import (
+from gatepost.testing.builders import a_clock
+from gatepost.testing.contracts.limits import (
     KEY,
     LOGIN,
     PLAIN,

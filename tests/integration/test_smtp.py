@@ -16,8 +16,8 @@ from gatepost.adapters.mail.server import SmtpServer
 from gatepost.adapters.mail.smtp import Patience, SmtpMailer
 from gatepost.application.ports.delivery import Mailer, Undeliverable
 from gatepost.domain.errors import Unavailable
-from tests.builders import a_clock
-from tests.contracts.mailers import LINK, Arrived, MailerContract, a_mail
+from gatepost.testing.builders import a_clock
+from gatepost.testing.contracts.mailers import LINK, Arrived, MailerContract, a_mail
 from tests.sink import CUT, HANG, Answer, Sink, make_certificate
 
 IMPATIENT = Patience(reply=0.3, mail=0.6, goodbye=0.1)

@@ -27,7 +27,7 @@ from gatepost.adapters.webhooks import HttpWebhooks
 from gatepost.application.ports.webhooks import Message
 from gatepost.domain.networks import Destinations
 from gatepost.domain.webhooks import Fault, secret_from
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.children import becomes_true
 from tests.service import Service, register, running
 

@@ -29,7 +29,7 @@ from gatepost.application.mail import Postbox
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.entrypoints.container import Container, open_gatepost
 from gatepost.entrypoints.settings import Settings, load
-from tests.builders import an_account
+from gatepost.testing.builders import an_account
 from tests.service import PASSWORD, running
 from tests.sink import CUT, HANG, Sink
 

@@ -11,8 +11,8 @@ from argon2.low_level import Type
 
 from gatepost.adapters.argon2 import Argon2PasswordHasher
 from gatepost.domain.errors import Overloaded
-from tests.contracts.security import PASSWORD
-from tests.contracts.security import PasswordHasherContract as TestHasher
+from gatepost.testing.contracts.security import PASSWORD
+from gatepost.testing.contracts.security import PasswordHasherContract as TestHasher
 
 __all__ = ["TestHasher"]
 

@@ -11,7 +11,7 @@ from pgqueuer.domain.types import JobId
 from gatepost.adapters.postgres.attempts import Attempts
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.jobs import RetryPolicy
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

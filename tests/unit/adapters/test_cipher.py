@@ -5,7 +5,7 @@ import pytest
 
 from gatepost.adapters.cipher import KeyringCipher, MasterKeys, MasterKeysInvalid
 from gatepost.application.ports.security import SealBroken, SealPurpose
-from tests.contracts.security import CipherContract as TestCipher
+from gatepost.testing.contracts.security import CipherContract as TestCipher
 
 __all__ = ["TestCipher"]
 

@@ -11,8 +11,8 @@ from gatepost.application.ports.exports import ExportStore
 from gatepost.application.ports.security import SealBroken
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.exports import ExportId
-from tests.builders import new_id
-from tests.contracts.export_storage import ExportStoreContract, content, pieces
+from gatepost.testing.builders import new_id
+from gatepost.testing.contracts.export_storage import ExportStoreContract, content, pieces
 
 KEYS = MasterKeys([bytes(range(32))])
 OTHER_KEYS = MasterKeys([bytes(range(1, 33))])

@@ -10,7 +10,7 @@ from pgqueuer.domain.errors import RetryRequested
 from gatepost.adapters.postgres.attempts import Attempts
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.jobs import RetryPolicy
-from tests.builders import NOW
+from gatepost.testing.builders import NOW
 
 AT_WORK = {
     "id": 1,

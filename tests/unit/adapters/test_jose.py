@@ -20,8 +20,8 @@ from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.security import KeyPair, SigningKeysInvalid
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.tokens import TokenPolicy
-from tests.contracts.security import AccessTokensContract as TestAccessTokens
-from tests.contracts.security import some_claims, with_new_key
+from gatepost.testing.contracts.security import AccessTokensContract as TestAccessTokens
+from gatepost.testing.contracts.security import some_claims, with_new_key
 
 __all__ = ["TestAccessTokens"]
 

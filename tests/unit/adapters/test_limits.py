@@ -5,9 +5,9 @@ from gatepost.adapters.memory import ManualClock, MemoryKeyHasher, MemoryRateLim
 from gatepost.application.ports.limits import KeyHasher, RateLimiter
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.limits import Rule
-from tests.builders import a_clock
-from tests.contracts.limits import KEY, PLAIN
-from tests.contracts.limits import RateLimiterContract as TestMemory
+from gatepost.testing.builders import a_clock
+from gatepost.testing.contracts.limits import KEY, PLAIN
+from gatepost.testing.contracts.limits import RateLimiterContract as TestMemory
 
 __all__ = ["TestMemory"]
 

@@ -17,7 +17,7 @@ from gatepost.adapters.mail.server import Security, SmtpServer
 from gatepost.adapters.memory import ManualClock, MemoryMailer
 from gatepost.application.ports.delivery import Mail, Mailer, MailTemplate, Undeliverable
 from gatepost.domain.errors import Unavailable
-from tests.contracts.mailers import LINK, Arrived, MailerContract, a_mail
+from gatepost.testing.contracts.mailers import LINK, Arrived, MailerContract, a_mail
 
 SENDER = "Gatepost <no-reply@id.example.com>"
 WITH_LINK = [

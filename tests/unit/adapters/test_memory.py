@@ -27,34 +27,43 @@ from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.keys import KeyState
 from gatepost.domain.sessions import RefreshClaim, SessionId
 from gatepost.domain.tokens import TokenPolicy
-from tests.builders import NOW, a_clock, a_job, a_key, a_session, a_token, an_account, new_id
-from tests.contracts.security import PASSWORD, some_claims, with_new_key
-from tests.contracts.security import AccessTokensContract as TestAccessTokens
-from tests.contracts.security import CipherContract as TestCipher
-from tests.contracts.security import PasswordHasherContract as TestPasswordHasher
-from tests.contracts.security import RefreshTokensContract as TestRefreshTokens
-from tests.contracts.storage import AccountRacesContract as TestAccountRaces
-from tests.contracts.storage import AccountRepositoryContract as TestAccounts
-from tests.contracts.storage import AuditContract as TestAudit
-from tests.contracts.storage import AuditTrailContract as TestAuditTrail
-from tests.contracts.storage import CallerReaderContract as TestCallers
-from tests.contracts.storage import ClientContract as TestClients
-from tests.contracts.storage import DirectoryContract as TestDirectory
-from tests.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
-from tests.contracts.storage import EmailChangeContract as TestEmailChanges
-from tests.contracts.storage import ErasureContract as TestErasure
-from tests.contracts.storage import ExportContract as TestExports
-from tests.contracts.storage import ExportedDataContract as TestExportedData
-from tests.contracts.storage import IdempotencyContract as TestIdempotency
-from tests.contracts.storage import JobQueueContract as TestJobs
-from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
-from tests.contracts.storage import RoleContract as TestRoles
-from tests.contracts.storage import SessionContract as TestSessions
-from tests.contracts.storage import SessionRacesContract as TestSessionRaces
-from tests.contracts.storage import SigningKeyContract as TestSigningKeys
-from tests.contracts.storage import TransactionContract as TestTransactions
-from tests.contracts.storage import TransferContract as TestTransfer
-from tests.contracts.storage import WebhookContract as TestWebhooks
+from gatepost.testing.builders import (
+    NOW,
+    a_clock,
+    a_job,
+    a_key,
+    a_session,
+    a_token,
+    an_account,
+    new_id,
+)
+from gatepost.testing.contracts.security import PASSWORD, some_claims, with_new_key
+from gatepost.testing.contracts.security import AccessTokensContract as TestAccessTokens
+from gatepost.testing.contracts.security import CipherContract as TestCipher
+from gatepost.testing.contracts.security import PasswordHasherContract as TestPasswordHasher
+from gatepost.testing.contracts.security import RefreshTokensContract as TestRefreshTokens
+from gatepost.testing.contracts.storage import AccountRacesContract as TestAccountRaces
+from gatepost.testing.contracts.storage import AccountRepositoryContract as TestAccounts
+from gatepost.testing.contracts.storage import AuditContract as TestAudit
+from gatepost.testing.contracts.storage import AuditTrailContract as TestAuditTrail
+from gatepost.testing.contracts.storage import CallerReaderContract as TestCallers
+from gatepost.testing.contracts.storage import ClientContract as TestClients
+from gatepost.testing.contracts.storage import DirectoryContract as TestDirectory
+from gatepost.testing.contracts.storage import DirectoryRacesContract as TestDirectoryRaces
+from gatepost.testing.contracts.storage import EmailChangeContract as TestEmailChanges
+from gatepost.testing.contracts.storage import ErasureContract as TestErasure
+from gatepost.testing.contracts.storage import ExportContract as TestExports
+from gatepost.testing.contracts.storage import ExportedDataContract as TestExportedData
+from gatepost.testing.contracts.storage import IdempotencyContract as TestIdempotency
+from gatepost.testing.contracts.storage import JobQueueContract as TestJobs
+from gatepost.testing.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
+from gatepost.testing.contracts.storage import RoleContract as TestRoles
+from gatepost.testing.contracts.storage import SessionContract as TestSessions
+from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
+from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
+from gatepost.testing.contracts.storage import TransactionContract as TestTransactions
+from gatepost.testing.contracts.storage import TransferContract as TestTransfer
+from gatepost.testing.contracts.storage import WebhookContract as TestWebhooks
 
 __all__ = [
     "TestAccessTokens",

@@ -3,8 +3,8 @@
 import pytest
 
 from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork, MemoryWorker
-from tests.contracts.jobs import RETRIES, Work
-from tests.contracts.jobs import JobWorkContract as TestJobWork
+from gatepost.testing.contracts.jobs import RETRIES, Work
+from gatepost.testing.contracts.jobs import JobWorkContract as TestJobWork
 
 __all__ = ["TestJobWork"]
 

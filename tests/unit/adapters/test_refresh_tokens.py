@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gatepost.adapters.cipher import MasterKeys, MasterKeysInvalid
 from gatepost.adapters.refresh_tokens import SealedRefreshTokens
 from gatepost.domain.sessions import RefreshClaim, SessionId
-from tests.contracts.security import RefreshTokensContract as TestRefreshTokens
-from tests.contracts.security import a_claim
+from gatepost.testing.contracts.security import RefreshTokensContract as TestRefreshTokens
+from gatepost.testing.contracts.security import a_claim
 
 __all__ = ["TestRefreshTokens"]
 

@@ -9,7 +9,7 @@ from gatepost.adapters.webhooks import HttpWebhooks
 from gatepost.domain.errors import ValidationFailed
 from gatepost.domain.networks import Destinations
 from gatepost.domain.webhooks import Fault
-from tests.contracts.webhooks import WebhookSenderContract, a_message
+from gatepost.testing.contracts.webhooks import WebhookSenderContract, a_message
 
 URL = "https://hooks.example.com/in"
 

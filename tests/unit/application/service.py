@@ -16,7 +16,7 @@ from gatepost.domain.audit import AuditEntry, AuditType, ClientContext
 from gatepost.domain.errors import Overloaded
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
-from tests.builders import a_job
+from gatepost.testing.builders import a_job
 
 CLIENT = ClientContext(ip="192.0.2.7", user_agent="Firefox", request_id="request-1")
 PASSWORD = "tin harp over seven hills"

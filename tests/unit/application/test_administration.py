@@ -14,7 +14,7 @@ from gatepost.domain.errors import (
     ValidationFailed,
 )
 from gatepost.domain.roles import ADMIN, USER, Principal, Scope
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, PASSWORD, SECOND, Service
 
 OPERATOR = Principal.operator()

@@ -1,7 +1,7 @@
 from gatepost.application.audit import Auditor
 from gatepost.application.events import Outbox
 from gatepost.domain.audit import AuditResult, AuditType, ClientContext
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, OTHER_PASSWORD, PASSWORD, Service
 
 

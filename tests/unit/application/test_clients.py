@@ -14,7 +14,7 @@ from gatepost.domain.errors import (
     VersionConflict,
 )
 from gatepost.domain.roles import Principal, Scope
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, DAY, Service
 
 OPERATOR = Principal.operator()

@@ -6,7 +6,7 @@ from gatepost.adapters.memory import ManualClock, MemoryCipher
 from gatepost.adapters.system import SystemSecrets
 from gatepost.application.devices import DEVICE_TTL, Devices
 from gatepost.application.ports.security import SealPurpose
-from tests.builders import SECOND, a_clock, an_account
+from gatepost.testing.builders import SECOND, a_clock, an_account
 
 
 @pytest.fixture

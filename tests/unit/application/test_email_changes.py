@@ -18,7 +18,7 @@ from gatepost.domain.errors import (
     WrongPassword,
 )
 from gatepost.domain.roles import Principal
-from tests.builders import an_account
+from gatepost.testing.builders import an_account
 from tests.unit.application.service import CLIENT, DAY, OTHER_PASSWORD, PASSWORD, Service
 
 OLD, NEW, NEWER = "ada@example.com", "Ada.L@example.org", "ada@example.net"

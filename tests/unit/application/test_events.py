@@ -13,7 +13,7 @@ from gatepost.application.ports.delivery import JobName
 from gatepost.domain.audit import AuditType
 from gatepost.domain.events import AccountChanged, AccountRegistered, AccountSuspended
 from gatepost.domain.roles import Principal
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, OTHER_PASSWORD, PASSWORD, UNLIMITED, Service
 
 

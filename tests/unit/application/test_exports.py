@@ -16,7 +16,7 @@ from gatepost.domain.errors import (
 )
 from gatepost.domain.exports import Export, ExportId, ExportStatus
 from gatepost.domain.roles import ADMIN, Principal, Scope
-from tests.builders import a_session, an_entry, new_id
+from gatepost.testing.builders import a_session, an_entry, new_id
 from tests.unit.application.service import (
     CLIENT,
     DAY,

@@ -10,7 +10,7 @@ from gatepost.domain.accounts import Account
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused, UsernameTaken
 from gatepost.domain.idempotency import KEPT, AlreadyAnswered, KeyedRequest
-from tests.builders import SECOND, an_account
+from gatepost.testing.builders import SECOND, an_account
 from tests.unit.application.service import CLIENT, OTHER_PASSWORD, PASSWORD, Service
 
 REQUEST = KeyedRequest(route="POST /v1/register", key="k-1", body=PASSWORD.encode())

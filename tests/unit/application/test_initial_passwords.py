@@ -18,7 +18,7 @@ from gatepost.domain.errors import (
     ValidationFailed,
     WrongPassword,
 )
-from tests.builders import an_account
+from gatepost.testing.builders import an_account
 from tests.unit.application.service import (
     DAY,
     OTHER_PASSWORD,

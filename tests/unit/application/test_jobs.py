@@ -12,7 +12,7 @@ from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import Purpose
 from gatepost.domain.errors import NotFound, Unavailable
 from gatepost.domain.jobs import JobFilter, JobRecord, JobState
-from tests.builders import (
+from gatepost.testing.builders import (
     a_job,
     a_session,
     a_token,

@@ -20,7 +20,7 @@ from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import AccessTokenInvalid, NotFound
 from gatepost.domain.keys import KeyPolicy, KeyState, SigningKey
 from gatepost.domain.tokens import AccessClaims
-from tests.builders import SECOND, a_key
+from gatepost.testing.builders import SECOND, a_key
 from tests.unit.application.service import CLIENT, Service
 
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,7 @@ from gatepost.application.ports.security import SealPurpose, SigningKeysInvalid
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import AccessTokenInvalid
 from gatepost.domain.keys import KeyState, SigningKey
-from tests.builders import NOW, SECOND, a_key
+from gatepost.testing.builders import NOW, SECOND, a_key
 from tests.unit.application.service import Service
 
 

@@ -15,7 +15,7 @@ from gatepost.application.limits import (
 from gatepost.application.ports.limits import LimitEvents
 from gatepost.domain.errors import RateLimited, Unavailable
 from gatepost.domain.limits import Budget, Decision, LimitPolicy, Rate, Rule
-from tests.builders import a_clock
+from gatepost.testing.builders import a_clock
 
 POLICY = LimitPolicy(rates=dict.fromkeys(Rule, Rate(2, timedelta(minutes=1))))
 

@@ -9,7 +9,7 @@ from gatepost.application.sealed_jobs import sealed_job
 from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import digest
 from gatepost.domain.errors import Unavailable
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
 

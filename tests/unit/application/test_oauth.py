@@ -18,7 +18,7 @@ from gatepost.domain.errors import (
 )
 from gatepost.domain.roles import Principal, Scope
 from gatepost.domain.sessions import EndReason
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
 OPERATOR = Principal.operator()

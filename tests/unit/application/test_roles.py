@@ -14,7 +14,7 @@ from gatepost.domain.errors import (
     ValidationFailed,
 )
 from gatepost.domain.roles import ADMIN, USER, Scope
-from tests.builders import an_account
+from gatepost.testing.builders import an_account
 from tests.unit.application.service import CLIENT, Service
 from tests.unit.application.staff import OPERATOR, clerk, has_admin, puts_role, sets_roles
 

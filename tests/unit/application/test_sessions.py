@@ -18,7 +18,7 @@ from gatepost.domain.errors import (
     ValidationFailed,
 )
 from gatepost.domain.roles import ADMIN, Principal, Scope
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import (
     CLIENT,
     DAY,

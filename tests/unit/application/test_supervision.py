@@ -25,7 +25,7 @@ from gatepost.domain.errors import (
     VersionConflict,
 )
 from gatepost.domain.roles import ADMIN, USER, Principal, Scope
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.application.service import CLIENT, DAY, OTHER_PASSWORD, PASSWORD, Service
 from tests.unit.application.staff import (
     OPERATOR,

@@ -3,7 +3,7 @@ import pytest
 from gatepost.domain.audit import AuditEntry, AuditFilter, AuditType
 from gatepost.domain.errors import InsufficientScope, ValidationFailed
 from gatepost.domain.roles import Principal, Scope
-from tests.builders import SECOND
+from gatepost.testing.builders import SECOND
 from tests.unit.application.service import Service
 
 READER = Principal(account=None, session_id=None, scopes=frozenset({Scope.AUDIT_READ}))

@@ -14,7 +14,7 @@ from gatepost.domain.accounts import Account, AccountId
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import InsufficientScope, InvalidCredentials
 from gatepost.domain.roles import Principal, Role, Scope
-from tests.builders import DAY, an_account, an_unproven_account, new_id
+from gatepost.testing.builders import DAY, an_account, an_unproven_account, new_id
 from tests.unit.application.service import CLIENT, PASSWORD, Service
 
 OPERATOR = Principal.operator()

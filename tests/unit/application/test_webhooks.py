@@ -28,7 +28,7 @@ from gatepost.domain.webhooks import (
     Fault,
     Outcome,
 )
-from tests.builders import a_job, new_id
+from gatepost.testing.builders import a_job, new_id
 from tests.unit.application.service import CLIENT, DAY, Service
 
 URL = "https://hooks.example.com/in?key=1"

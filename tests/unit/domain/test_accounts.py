@@ -12,7 +12,7 @@ from gatepost.domain.accounts import (
 )
 from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.errors import ValidationFailed
-from tests.builders import DAY, NOW, an_account, an_unproven_account
+from gatepost.testing.builders import DAY, NOW, an_account, an_unproven_account
 
 TICK = timedelta(microseconds=1)
 LATER = NOW + DAY

@@ -12,7 +12,7 @@ from gatepost.domain.clients import (
 )
 from gatepost.domain.errors import InvalidScope, NotFound, ValidationFailed
 from gatepost.domain.tokens import narrowed
-from tests.builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
+from gatepost.testing.builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
 
 TICK = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)

@@ -15,7 +15,7 @@ from gatepost.domain.credentials import (
     parse_existing,
 )
 from gatepost.domain.errors import ValidationFailed
-from tests.builders import NOW, a_token, an_account
+from gatepost.testing.builders import NOW, a_token, an_account
 
 POLICY = PasswordPolicy()
 

@@ -20,7 +20,7 @@ from gatepost.domain.events import (
     event_of,
     is_hidden,
 )
-from tests.builders import NOW, new_id
+from gatepost.testing.builders import NOW, new_id
 
 
 def an_entry(

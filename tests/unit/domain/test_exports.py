@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.domain.exports import KEPT, ExportStatus
-from tests.builders import DAY, NOW, SECOND, an_account, an_export
+from gatepost.testing.builders import DAY, NOW, SECOND, an_account, an_export
 
 ADA = an_account()
 LATER = NOW + 3 * SECOND

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from gatepost.domain.audit import AuditFilter, AuditType
 from gatepost.domain.idempotency import AlreadyAnswered, KeyedRequest, StoredAnswer
-from tests.builders import NOW, SECOND, an_account, an_entry, new_id
+from gatepost.testing.builders import NOW, SECOND, an_account, an_entry, new_id
 
 REQUEST = KeyedRequest(route="POST /v1/users", key="k-1", body=b'{"password": "secret"}')
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from gatepost.domain.keys import KeyPolicy, KeyState, active_of
-from tests.builders import DAY, NOW, SECOND, a_key
+from gatepost.testing.builders import DAY, NOW, SECOND, a_key
 
 POLICY = KeyPolicy()
 

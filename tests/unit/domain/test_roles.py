@@ -16,7 +16,7 @@ from gatepost.domain.roles import (
     roles_held,
     scopes_of,
 )
-from tests.builders import NOW, an_account
+from gatepost.testing.builders import NOW, an_account
 
 
 def test_everybody_holds_the_role_user() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from gatepost.domain.sessions import EndReason, Session, SessionPolicy
-from tests.builders import DAY, NOW, SECOND, a_session, an_account
+from gatepost.testing.builders import DAY, NOW, SECOND, a_session, an_account
 
 POLICY = SessionPolicy()
 GRACE = POLICY.refresh_grace

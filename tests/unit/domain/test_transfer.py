@@ -6,7 +6,7 @@ import pytest
 from gatepost.domain.accounts import AccountId, AccountStatus
 from gatepost.domain.errors import ValidationFailed
 from gatepost.domain.transfer import AccountRecord, to_record
-from tests.builders import DAY, NOW, an_account, new_id
+from gatepost.testing.builders import DAY, NOW, an_account, new_id
 
 LEAST = {"username": "ada", "email": "Ada@Example.com"}
 

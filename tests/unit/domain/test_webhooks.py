@@ -15,7 +15,7 @@ from gatepost.domain.webhooks import (
     parse_events,
     secret_from,
 )
-from tests.builders import NOW, SECOND, a_delivery, an_endpoint
+from gatepost.testing.builders import NOW, SECOND, a_delivery, an_endpoint
 
 DONE, DOWN = Outcome(5, status=204), Outcome(3000, fault=Fault.TIMED_OUT)
 TICK = timedelta(microseconds=1)

@@ -31,7 +31,7 @@ from gatepost.entrypoints.doctor.hashing import Machine, judge_hashing, measured
 from gatepost.entrypoints.doctor.outside import Seen, judge_outside
 from gatepost.entrypoints.doctor.surroundings import look_at_exports
 from gatepost.entrypoints.settings import Environment, Settings
-from tests.builders import NOW
+from gatepost.testing.builders import NOW
 
 OK, WARNING, FAILED, SKIPPED = Status.OK, Status.WARNING, Status.FAILED, Status.SKIPPED
 FACTS = ServerFacts(

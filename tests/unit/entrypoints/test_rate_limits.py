@@ -16,7 +16,7 @@ from gatepost.entrypoints.rate_limits import (
     redis_limiter,
 )
 from gatepost.entrypoints.settings import SettingsError, load
-from tests.builders import a_clock
+from gatepost.testing.builders import a_clock
 
 BUDGET = LimitPolicy().budget(Rule.LOGIN)
 

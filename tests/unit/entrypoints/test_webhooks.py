@@ -6,7 +6,7 @@ from gatepost.domain.errors import Unavailable, ValidationFailed
 from gatepost.domain.webhooks import Fault
 from gatepost.entrypoints.settings import load
 from gatepost.entrypoints.webhooks import LateWebhooks
-from tests.contracts.webhooks import a_message
+from gatepost.testing.contracts.webhooks import a_message
 
 KEY = "YSBrZXkgdGhhdCBpcyBmb3IgdGhlc2UgdGVzdHMgMzI"
 

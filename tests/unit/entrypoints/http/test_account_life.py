@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.roles import ADMIN
-from tests.builders import DAY, an_account
+from gatepost.testing.builders import DAY, an_account
 from tests.unit.entrypoints.http.service import (
     PASSWORD,
     PUBLIC_URL,

@@ -7,7 +7,7 @@ from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.errors import UsernameTaken
 from gatepost.domain.roles import ADMIN
 from gatepost.entrypoints.http.preconditions import etag, versions_of
-from tests.builders import new_id
+from gatepost.testing.builders import new_id
 from tests.unit.entrypoints.http.service import (
     PASSWORD,
     PUBLIC_URL,
