@@ -4,7 +4,8 @@ Only the core is exported here: importing it must load nothing beyond the standa
 """
 
 from .application.events import Subscriber
-from .application.gatepost import Gatepost, Policies, assemble
+from .application.gatepost import Gatepost, assemble
+from .application.policies import Policies
 from .application.ports import Ports
 from .domain.errors import GatepostError, Kind
 from .domain.events import DomainEvent
