@@ -34,7 +34,7 @@ async def test_changes_are_made_in_the_given_unit_of_work(service: Service) -> N
 
 async def test_a_refusal_is_remembered_in_a_transaction_of_its_own(service: Service) -> None:
     await service.register()
-    joined, uow = a_joined(service)
+    joined, _ = a_joined(service)
     before = service.uow.opened
     with pytest.raises(UsernameTaken):
         await joined.accounts.register(
