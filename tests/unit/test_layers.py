@@ -56,9 +56,3 @@ def test_importing_the_core_loads_no_framework_no_adapter_and_no_second_copy() -
     assert packages - set(sys.stdlib_module_names) == {"gatepost"}
     layers = {".".join(name.split(".")[:2]) for name in modules if name.startswith("gatepost.")}
     assert layers == {"gatepost.application", "gatepost.domain"}
-
-
-def test_only_the_root_imports_for_the_checkers_alone() -> None:
-    package = Path(__file__).parents[2] / "src"
-    users = [path for path in package.rglob("*.py") if "TYPE_CHECKING" in path.read_text()]
-    assert users == [package / "__init__.py"]
