@@ -1,26 +1,25 @@
 """Gatepost: an identity service to run or to embed.
 
-All names here are public. Importing the package loads the core, which is nothing beyond the
-standard library; what needs an extra is loaded by the first use of its name.
+All names here are public. Each is loaded when it is first asked for: the core needs nothing
+beyond the standard library, the rest an extra.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .application.events import Subscriber
-from .application.gatepost import Gatepost, assemble
-from .application.policies import Policies
-from .application.ports import Ports
-from .application.tokens import SignedIn
-from .domain import errors
-from .domain.accounts import Account
-from .domain.audit import ClientContext
-from .domain.errors import GatepostError, Kind
-from .domain.events import DomainEvent
-from .domain.roles import Principal, Scope
-
 if TYPE_CHECKING:
     from .adapters.postgres.joined import JoinedUnitOfWork
+    from .application.events import Subscriber
+    from .application.gatepost import Gatepost, assemble
+    from .application.policies import Policies
+    from .application.ports import Ports
+    from .application.tokens import SignedIn
+    from .domain import errors
+    from .domain.accounts import Account
+    from .domain.audit import ClientContext
+    from .domain.errors import GatepostError, Kind
+    from .domain.events import DomainEvent
+    from .domain.roles import Principal, Scope
     from .entrypoints.container import open_gatepost
     from .entrypoints.embedding import open_embedded
     from .entrypoints.http.app import HttpOptions, Routes, create_app
@@ -62,15 +61,29 @@ __all__ = [
     "require_scope",
 ]
 
-# Where each late name lives, and the extra that brings what it needs.
-_LATE = {
+# Where each name lives, and the extra that brings what it needs.
+_HOMES = {
+    "Account": ("domain.accounts", ""),
+    "ClientContext": ("domain.audit", ""),
+    "DomainEvent": ("domain.events", ""),
+    "Gatepost": ("application.gatepost", ""),
+    "GatepostError": ("domain.errors", ""),
     "HttpOptions": ("entrypoints.http.app", "http"),
     "JoinedUnitOfWork": ("adapters.postgres.joined", "postgres"),
+    "Kind": ("domain.errors", ""),
+    "Policies": ("application.policies", ""),
+    "Ports": ("application.ports", ""),
+    "Principal": ("domain.roles", ""),
     "Routes": ("entrypoints.http.app", "http"),
+    "Scope": ("domain.roles", ""),
     "Settings": ("entrypoints.settings", "service"),
     "SettingsError": ("entrypoints.settings", "service"),
+    "SignedIn": ("application.tokens", ""),
+    "Subscriber": ("application.events", ""),
+    "assemble": ("application.gatepost", ""),
     "client_context": ("entrypoints.http.mounting", "http"),
     "create_app": ("entrypoints.http.app", "http"),
+    "errors": ("domain.errors", ""),
     "http_options": ("entrypoints.http.settings", "service"),
     "load_settings": ("entrypoints.settings", "service"),
     "mount": ("entrypoints.http.mounting", "http"),
@@ -78,18 +91,21 @@ _LATE = {
     "open_gatepost": ("entrypoints.container", "service"),
     "require_scope": ("entrypoints.http.mounting", "http"),
 }
-_NAMED = {"load_settings": "load"}
+_OTHER_NAMES = {"load_settings": "load"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs an extra (PEP 562); raises ImportError, naming the extra that is missing."""
-    if name not in _LATE:
+    """Load a name (PEP 562); raises ImportError that names the extra it needs."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, extra = _LATE[name]
+    home, extra = _HOMES[name]
     try:
-        found = getattr(import_module(f".{module}", __name__), _NAMED.get(name, name))
+        module = import_module(f".{home}", __name__)
     except ModuleNotFoundError as missing:
+        if not extra:
+            raise
         raise ImportError(f"{name} needs the extra gatepost[{extra}].") from missing
+    found = module if name == "errors" else getattr(module, _OTHER_NAMES.get(name, name))
     globals()[name] = found
     return found
 
