@@ -20,6 +20,7 @@ from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
 from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
+from tests.python_api import python_api
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
@@ -189,6 +190,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "events.md": events,
     "metrics.md": metrics,
     "openapi.json": openapi,
+    "python-api.txt": python_api,
     "security-cases.md": security_cases,
     "settings.md": settings,
 }
