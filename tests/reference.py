@@ -21,6 +21,7 @@ from gatepost.entrypoints.http.validation import _MESSAGES
 from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
 from tests import asvs as standard
+from tests.python_api import python_api
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
@@ -239,6 +240,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "events.md": events,
     "metrics.md": metrics,
     "openapi.json": openapi,
+    "python-api.txt": python_api,
     "security-cases.md": security_cases,
     "settings.md": settings,
 }

@@ -24,8 +24,9 @@ from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
 from ..application.events import Subscriber
-from ..application.gatepost import Gatepost, Policies, assemble
+from ..application.gatepost import Gatepost, assemble
 from ..application.mail import MailPolicy
+from ..application.policies import Policies
 from ..application.ports import Ports
 from ..application.ports.delivery import Level, Mailer, Metrics
 from ..application.ports.exports import ExportStore

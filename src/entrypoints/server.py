@@ -21,7 +21,7 @@ from .. import __version__
 from .container import open_gatepost
 from .http.app import create_app, create_management_app
 from .http.connections import ConnectionLimits, connection_class
-from .http.options import HttpOptions
+from .http.settings import http_options
 from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
 from .settings import PREFIX, Settings, SettingsError
@@ -209,7 +209,10 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         exposition = Exposition(metrics, gatepost.backlog)
         sampling = beside.create_task(exposition.keep_sampling())
         options = replace(
-            http_options(settings, draining), requests=metrics.requests, metrics=exposition
+            http_options(settings),
+            draining=draining.is_set,
+            requests=metrics.requests,
+            metrics=exposition,
         )
         public, managed = options, listeners.management
         limits = ConnectionLimits.of(options)
@@ -245,16 +248,3 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
         listening.close()
     await asyncio.sleep(_SETTLE_SECONDS)
     serving.should_exit = True
-
-
-def http_options(settings: Settings, draining: asyncio.Event) -> HttpOptions:
-    return HttpOptions(
-        docs=settings.serves_docs,
-        password_grant=settings.password_grant,
-        version=__version__,
-        public_url=settings.issuer,
-        frontend_url=settings.frontend_url,
-        cors_origins=settings.http.cors_origins,
-        trusted_proxies=settings.http.trusted_proxies,
-        draining=draining.is_set,
-    )

@@ -30,7 +30,7 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    pause = _SHORTEST_PAUSE
+    patience = _Patience(stop)
     while not stop.is_set():
         try:
             if settings.jobs.relay_url is not None:
@@ -39,14 +39,41 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
                 continue
             async with open_gatepost(settings, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
-                pause = _SHORTEST_PAUSE
+                patience.renew()
                 await consume(settings.direct_url, run_of(gatepost), stop)
         except Unavailable as lost:
-            cause = type(lost.__cause__ or lost).__name__
-            log.warning("worker has no queue", error=cause, next_try_seconds=pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await patience.wait(lost)
+
+
+async def keep_working(settings: Settings, gatepost: Gatepost, stop: asyncio.Event) -> None:
+    """Work jobs in a process that has other things to do, until `stop`; takes no signals.
+
+    Whatever happens is logged and tried again: nothing would notice that it had ended.
+    """
+    patience = _Patience(stop)
+    while not stop.is_set():
+        try:
+            await consume(settings.direct_url, run_of(gatepost), stop)
+        except Exception as lost:
+            await patience.wait(lost)
+
+
+class _Patience:
+    """Waits between tries, longer each time, and never beyond the end."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self.renew()
+
+    def renew(self) -> None:
+        self._pause = _SHORTEST_PAUSE
+
+    async def wait(self, lost: Exception) -> None:
+        cause = type(lost.__cause__ or lost).__name__
+        log.warning("worker has no queue", error=cause, next_try_seconds=self._pause)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
 def run_of(gatepost: Gatepost) -> Callable[[Job], Awaitable[None]]:

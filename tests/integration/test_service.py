@@ -7,12 +7,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from gatepost import load_settings, open_gatepost
+from gatepost.adapters.embedded import running as running_database
+from tests.behaviour.driver import Driver
+from tests.behaviour.drivers import OverHttp, make_admin, tokens_in_folder
+from tests.behaviour.suite import Behaviour
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 
@@ -28,6 +33,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def client(service: Service) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=service.url, timeout=30) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+async def driver(service: Service) -> AsyncIterator[Driver]:
+    url = running_database(service.folder / "postgres")
+    assert url is not None
+    settings = load_settings(database_url=url, data_dir=service.folder)
+    async with open_gatepost(settings) as gatepost:
+        await make_admin(gatepost)
+    async with httpx2.AsyncClient(base_url=service.url, timeout=30) as http:
+        yield OverHttp(http, tokens_in_folder(service.folder / "mail"))
+
+
+class TestOverHttp(Behaviour):
+    """The behaviour suite, as a client of the running service."""
 
 
 def test_somebody_registers_verifies_signs_in_refreshes_and_leaves(

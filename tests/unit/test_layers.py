@@ -8,14 +8,23 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import gatepost
 from gatepost import GatepostError, Kind, Ports
 
 _LIST_MODULES = """
 import json, sys
 before = set(sys.modules)
 import gatepost
+{uses}
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
+_TIME = """
+import time
+start = time.process_time()
+import {module}
+print(time.process_time() - start)
+"""
+_CORE = [name for name, (_, extra) in gatepost._HOMES.items() if not extra]
 
 
 def _refusals(base: type[GatepostError] = GatepostError) -> list[type[GatepostError]]:
@@ -38,19 +47,46 @@ def test_every_port_is_typed() -> None:
     assert not {Any, object} & set(hints.values())
 
 
-def _loaded_by_the_core() -> list[str]:
-    listed = subprocess.run(
-        [sys.executable, "-c", _LIST_MODULES],
+def _said_by(program: str) -> str:
+    told = subprocess.run(
+        [sys.executable, "-c", program],
         capture_output=True,
         check=True,
         cwd=Path(__file__).parents[2],
         text=True,
     )
-    return list(json.loads(listed.stdout))
+    return told.stdout
+
+
+def _loaded_by(uses: str) -> list[str]:
+    return list(json.loads(_said_by(_LIST_MODULES.format(uses=uses))))
+
+
+def test_every_public_name_has_a_home_and_is_found_there() -> None:
+    assert {*gatepost._HOMES, "__version__"} == set(gatepost.__all__) <= set(dir(gatepost))
+    assert all(getattr(gatepost, name) is not None for name in gatepost.__all__)
+
+
+def test_a_name_that_is_not_public_is_missing_as_anywhere() -> None:
+    assert not hasattr(gatepost, "secrets")
+
+
+def test_an_extra_that_is_missing_is_named() -> None:
+    program = "import sys; sys.modules['fastapi'] = None\ntry: from gatepost import create_app\n"
+    said = _said_by(program + "except ImportError as error: print(error)")
+    assert said == "create_app needs the extra gatepost[http].\n"
+
+
+def test_importing_the_package_is_next_to_nothing() -> None:
+    loaded = [name for name in _loaded_by("") if name.startswith("gatepost")]
+    assert loaded == ["gatepost"]
+    ours = min(float(_said_by(_TIME.format(module="gatepost"))) for _ in range(3))
+    assert ours < min(float(_said_by(_TIME.format(module="asyncio"))) for _ in range(3))
 
 
 def test_importing_the_core_loads_no_framework_no_adapter_and_no_second_copy() -> None:
-    modules = _loaded_by_the_core()
+    modules = _loaded_by(f"from gatepost import {', '.join(_CORE)}")
+    assert len(modules) < 250
     packages = {name.partition(".")[0] for name in modules}
     # `src` is where the package lives on disk: under that name it would be there twice.
     assert packages - set(sys.stdlib_module_names) == {"gatepost"}

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ...application.gatepost import Policies
 from ...application.limits import SilentEvents
+from ...application.policies import Policies
 from ...application.ports import Ports
 from ...domain.tokens import TokenPolicy
 from ..system import SystemSecrets

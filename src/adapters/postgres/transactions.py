@@ -1,6 +1,6 @@
 """Transactions on PostgreSQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 
@@ -25,9 +25,11 @@ from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
-    def __init__(self, connection: AsyncConnection, until_closed: ExitStack) -> None:
+    """Repositories on one connection; whoever made it says what `commit` is."""
+
+    def __init__(self, connection: AsyncConnection, commit: Callable[[], Awaitable[None]]) -> None:
         self._connection = connection
-        self._until_closed = until_closed
+        self._commit = commit
 
     @cached_property
     def accounts(self) -> PostgresAccounts:
@@ -82,10 +84,7 @@ class PostgresTransaction(Transaction):
         return PgQueuerJobs(self._connection)
 
     async def commit(self) -> None:
-        # Not over with the commit: given up while its connection is handed back, what was done
-        # would be told as failed.
-        self._until_closed.enter_context(deciding())
-        await self._connection.commit()
+        await self._commit()
 
 
 class PostgresUnitOfWork(UnitOfWork):
@@ -102,4 +101,11 @@ class PostgresUnitOfWork(UnitOfWork):
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable(), ExitStack() as until_closed:
             async with self._engine.connect() as connection:
-                yield PostgresTransaction(connection, until_closed)
+
+                async def commit() -> None:
+                    # Not over with the commit: given up while its connection is handed back,
+                    # what was done would be told as failed.
+                    until_closed.enter_context(deciding())
+                    await connection.commit()
+
+                yield PostgresTransaction(connection, commit)

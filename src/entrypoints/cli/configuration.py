@@ -80,7 +80,8 @@ def show_schema(output: OutputOption = Output.JSON) -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     from ...adapters.memory import memory_ports
-    from ...application.gatepost import Policies, assemble
+    from ...application.gatepost import assemble
+    from ...application.policies import Policies
     from ..http.app import create_app
 
     app = create_app(assemble(memory_ports(), Policies()))

@@ -1,6 +1,7 @@
 """Routes for those who administer accounts."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from ...domain.accounts import Account, AccountStatus
 from .idempotency import Repeatable, once
 from .openapi import BODY, CALLER, KEYED, problems
 from .paging import Cursor, paged
-from .paths import ID
+from .paths import ID, location
 from .preconditions import IfMatch, etag, required_versions, versions_of
 from .principal import (
     Client,
@@ -116,9 +117,9 @@ def _answer(account: Account, status: int = 200) -> Response:
     return answer
 
 
-def _created(account: Account) -> Response:
+def _created(public_url: str, account: Account) -> Response:
     answer = _answer(account, 201)
-    answer.headers["Location"] = f"/v1/users/{account.id}"
+    answer.headers["Location"] = location(public_url, f"/v1/users/{account.id}")
     return answer
 
 
@@ -129,6 +130,7 @@ def _directory(
     public_url: str,
 ) -> APIRouter:
     api = APIRouter(prefix="/v1/users", tags=["Administration"], route_class=route)
+    created = partial(_created, public_url)
 
     @api.get(
         "",
@@ -183,9 +185,9 @@ def _directory(
             locale=body.locale,
             roles=body.roles,
             client=client,
-            once=once(idempotency, keyed, _created, caller.actor_id),
+            once=once(idempotency, keyed, created, caller.actor_id),
         )
-        return _created(account)
+        return created(account)
 
     return api
 

@@ -32,23 +32,28 @@ from .errors import Problems, RequestRefused
 from .idempotency import on_already_answered
 from .middleware import Layer
 from .openapi import Application
-from .options import HttpOptions, Unmeasured
+from .options import HttpOptions, Routes, Unmeasured
+from .paths import location
 from .principal import guarded
 
-__all__ = ["HttpOptions", "create_app", "create_management_app"]
+__all__ = ["HttpOptions", "Routes", "create_app", "create_management_app"]
 
 _DEFAULTS = HttpOptions()
 
 
 def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Application:
-    """Make the ASGI application; whoever calls opens and closes `gatepost`."""
+    """Make the ASGI application; whoever calls opens and closes `gatepost`.
+
+    Under a prefix of another application `options.public_url` must end in that prefix.
+    """
     app = _application(options)
     if options.password_grant:
-        app.token_url = "/oauth2/token"  # noqa: S105
-    for router in _routers(gatepost, options):
-        # Flat instead of included: an included router is searched twice for every request.
-        app.router.routes.extend(router.routes)
-    if options.has_own_pages:
+        app.token_url = location(options.public_url, "/oauth2/token")
+    for group, router in _routers(gatepost, options):
+        if group is None or group in options.routes:
+            # Flat instead of included: an included router is searched twice for every request.
+            app.router.routes.extend(router.routes)
+    if options.has_own_pages and Routes.PAGES in options.routes:
         app.router.routes.extend(pages.routes(gatepost))
     app.router.routes.extend(operations.metrics_routes(options))
     return app
@@ -85,25 +90,38 @@ def _application(options: HttpOptions) -> Application:
     return app
 
 
-def _routers(gatepost: Gatepost, options: HttpOptions) -> Iterator[APIRouter]:
-    route = guarded(gatepost.sessions.authenticate)
-    yield accounts.own_account_router(gatepost.accounts, route)
-    yield exports.router(gatepost.exports, gatepost.idempotency, route, options.public_url)
+def _routers(
+    gatepost: Gatepost, options: HttpOptions
+) -> Iterator[tuple[Routes | None, APIRouter]]:
+    route, public_url = guarded(gatepost.sessions.authenticate), options.public_url
+    idempotency, keys = gatepost.idempotency, gatepost.keys
+    yield Routes.ACCOUNT, accounts.own_account_router(gatepost.accounts, route)
+    yield Routes.EXPORTS, exports.router(gatepost.exports, idempotency, route, public_url)
     refresh_cookie, device_cookie = RefreshCookie.of(options), DeviceCookie.of(options)
-    yield sessions.router(gatepost.sessions, route, refresh_cookie, device_cookie)
-    yield accounts.registration_router(gatepost.accounts, gatepost.idempotency, route)
-    yield credentials.router(gatepost.credentials, route)
-    yield from administration.routers(gatepost, route, options.public_url)
-    yield roles.router(gatepost.roles, route)
-    yield audit.router(gatepost.audit, route, options.public_url)
-    yield clients.router(gatepost.clients, route, options.public_url)
-    yield oauth.router(gatepost, password_grant=options.password_grant)
-    yield oauth_metadata.router(
-        gatepost.policies.tokens.issuer, password_grant=options.password_grant, docs=options.docs
+    yield (
+        Routes.SESSIONS,
+        sessions.router(gatepost.sessions, route, refresh_cookie, device_cookie),
     )
+    yield Routes.REGISTRATION, accounts.registration_router(gatepost.accounts, idempotency, route)
+    yield Routes.CREDENTIALS, credentials.router(gatepost.credentials, route)
+    for router in administration.routers(gatepost, route, public_url):
+        yield Routes.ADMINISTRATION, router
+    yield Routes.ROLES, roles.router(gatepost.roles, route)
+    yield Routes.AUDIT, audit.router(gatepost.audit, route, public_url)
+    yield Routes.CLIENTS, clients.router(gatepost.clients, route, public_url)
+    yield from _oauth(gatepost, options)
     cached = gatepost.policies.keys.cache
-    yield well_known.router(gatepost.keys, cached, options.frontend_url)
-    yield operations.router(gatepost.checks, options)
-    yield problem_pages.router()
+    yield Routes.WELL_KNOWN, well_known.router(keys, cached, options.frontend_url)
+    yield Routes.OPERATIONS, operations.router(gatepost.checks, options)
+    yield None, problem_pages.router()
     if options.docs:
-        yield docs.router()
+        yield None, docs.router()
+
+
+def _oauth(gatepost: Gatepost, options: HttpOptions) -> Iterator[tuple[Routes, APIRouter]]:
+    issuer, password_grant = gatepost.policies.tokens.issuer, options.password_grant
+    yield Routes.OAUTH, oauth.router(gatepost, password_grant=password_grant)
+    yield (
+        Routes.OAUTH,
+        oauth_metadata.router(issuer, password_grant=password_grant, docs=options.docs),
+    )

@@ -17,6 +17,7 @@ from ...domain import clients as domain
 from ...domain.clients import ClientStatus
 from .openapi import BODY, CALLER, problems
 from .paging import Cursor, paged
+from .paths import location
 from .preconditions import IfMatch, etag, required_versions
 from .principal import Client, ClientsReader, ClientsWriter
 from .schemas import Form, Text, Time, json_answer
@@ -111,7 +112,7 @@ def _answer(found: domain.Client, status: int = 200) -> Response:
 def router(clients: Clients, route: type[APIRoute], public_url: str) -> APIRouter:
     api = APIRouter(prefix="/v1/clients", tags=["Machine clients"], route_class=route)
     _add_reading(api, clients, public_url)
-    _add_writing(api, clients)
+    _add_writing(api, clients, public_url)
     _add_secrets(api, clients)
     return api
 
@@ -143,7 +144,7 @@ def _add_reading(api: APIRouter, clients: Clients, public_url: str) -> None:
         return _answer(await clients.show(actor=caller, client_id=client_id))
 
 
-def _add_writing(api: APIRouter, clients: Clients) -> None:
+def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
     @api.post(
         "",
         status_code=201,
@@ -158,7 +159,7 @@ def _add_writing(api: APIRouter, clients: Clients) -> None:
             actor=caller, name=body.name, scopes=body.scopes, client=client
         )
         answer = _answer(made, 201)
-        answer.headers["Location"] = f"/v1/clients/{made.id}"
+        answer.headers["Location"] = location(public_url, f"/v1/clients/{made.id}")
         return answer
 
     @api.patch(

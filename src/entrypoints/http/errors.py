@@ -19,6 +19,7 @@ from ...domain import errors as domain
 from ...domain.errors import GatepostError, Kind, ValidationFailed
 from .client_address import client_of
 from .oauth_errors import BASIC, oauth_answer, speaks_oauth
+from .paths import path_within
 from .validation import Fault, fault, faults_of, parameter_fault
 
 PROBLEM_JSON = "application/problem+json"
@@ -198,7 +199,7 @@ class Problems:
 
     def answer(self, scope: Scope, refused: RequestRefused) -> Response:
         type_ = refused.type
-        if speaks_oauth(scope["path"], type_.code):
+        if speaks_oauth(path_within(scope), type_.code):
             return oauth_answer(type_.code, type_.status, refused.detail, refused.headers)
         body: dict[str, Any] = {
             "type": f"{self.public_url.rstrip('/')}/problems/{refused.type.code}",

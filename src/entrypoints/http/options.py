@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -15,6 +16,24 @@ WORK_SECONDS = 4.25
 
 _LOCAL = "http://127.0.0.1:8000"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Routes(StrEnum):
+    """Groups of routes that an application may have; pages of problems are always there."""
+
+    REGISTRATION = "registration"
+    CREDENTIALS = "credentials"
+    ACCOUNT = "account"
+    SESSIONS = "sessions"
+    EXPORTS = "exports"
+    ADMINISTRATION = "administration"
+    ROLES = "roles"
+    AUDIT = "audit"
+    CLIENTS = "clients"
+    OAUTH = "oauth"
+    WELL_KNOWN = "well_known"
+    OPERATIONS = "operations"
+    PAGES = "pages"
 
 
 def _never() -> bool:
@@ -49,7 +68,7 @@ class HttpOptions:
     without it there is none. `health_checks` tells whether `/health` shows what it looked at, and
     `check_seconds` how long each thing looked at has to answer. A body takes at most
     `body_seconds` to arrive, the work until the answer `work_seconds`, and
-    a commit that is under way by then `commit_seconds` more.
+    a commit that is under way by then `commit_seconds` more. `routes` are those that there are.
     """
 
     version: str = "unknown"
@@ -67,6 +86,7 @@ class HttpOptions:
     body_seconds: float = BODY_SECONDS
     work_seconds: float = WORK_SECONDS
     commit_seconds: float = 0.5
+    routes: frozenset[Routes] = frozenset(Routes)
 
     @property
     def secure_cookies(self) -> bool:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .paths import path_within
 from .schemas import json_answer
 
 # Only told, not checked: what is no cursor of ours is refused as one, whatever it looks like.
@@ -20,5 +21,5 @@ def paged(request: Request, public_url: str, body: BaseModel, next_cursor: str |
     if next_cursor is not None:
         kept = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
         query = urlencode([*kept, ("cursor", next_cursor)])
-        answer.headers["Link"] = f'<{public_url}{request.url.path}?{query}>; rel="next"'
+        answer.headers["Link"] = f'<{public_url}{path_within(request.scope)}?{query}>; rel="next"'
     return answer

@@ -1,0 +1,71 @@
+"""Transactions inside of one that somebody else began, and alone ends."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from ...application.ports.storage import Transaction, UnitOfWork
+from .failures import outages_as_unavailable
+from .jobs import refuse_renamed_queue
+from .transactions import PostgresTransaction
+
+
+class JoinedUnitOfWork(UnitOfWork):
+    """What `Gatepost.within` takes to work in the transaction of a host's session or connection.
+
+    Each transaction of ours is a savepoint of the host's. What we commit lasts once the host
+    commits; what we leave without commit is undone alone, and the host's transaction stays good.
+    Accounts, audit entries, mails and events are all in it, so that none is there without the
+    others.
+
+    The host's transaction must be READ COMMITTED, on the database that Gatepost uses, and nothing
+    else may run on it meanwhile. `schema` says where our tables are if the host's search path
+    does not lead there first; the path is ours only while we work.
+    """
+
+    def __init__(self, host: AsyncSession | AsyncConnection, *, schema: str | None = None) -> None:
+        refuse_renamed_queue()
+        self._host = host
+        self._schema = schema
+
+    def __call__(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._transaction()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Transaction]:
+        with outages_as_unavailable():
+            connection = await self._connection()
+            savepoint = await connection.begin_nested()
+            try:
+                former = await self._enter_schema(connection)
+
+                async def commit() -> None:
+                    if former is not None:
+                        await _set_path(connection, former)
+                    await savepoint.commit()
+
+                yield PostgresTransaction(connection, commit)
+            finally:
+                # Undoes the search path too.
+                if savepoint.is_active:
+                    await savepoint.rollback()
+
+    async def _connection(self) -> AsyncConnection:
+        if isinstance(self._host, AsyncSession):
+            return await self._host.connection()
+        return self._host
+
+    async def _enter_schema(self, connection: AsyncConnection) -> str | None:
+        """Put our schema in the path until the savepoint ends; returns the path before."""
+        if self._schema is None:
+            return None
+        former = await connection.scalar(select(func.current_setting("search_path")))
+        quoted = connection.dialect.identifier_preparer.quote(self._schema)
+        await _set_path(connection, quoted)
+        return str(former)
+
+
+async def _set_path(connection: AsyncConnection, path: str) -> None:
+    await connection.execute(select(func.set_config("search_path", path, True)))

@@ -1,0 +1,51 @@
+"""Gatepost inside another program: opened with its database, and its jobs done beside."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from ..adapters.embedded import running, start
+from ..adapters.postgres.migrate import upgrade
+from ..application.events import Subscriber
+from ..application.gatepost import Gatepost
+from .container import open_gatepost
+from .database import with_url
+from .settings import Settings
+from .worker import keep_working
+
+
+@contextlib.asynccontextmanager
+async def open_embedded(
+    settings: Settings, *, subscribers: Sequence[Subscriber] = ()
+) -> AsyncIterator[Gatepost]:
+    """Open Gatepost and do its jobs in this process, until the block ends.
+
+    Without DATABASE_URL a PostgreSQL of its own runs on the data folder (extra `embedded`, main
+    thread) and is migrated; a database that is given was migrated by `gatepost migrate up`. Any
+    number of processes may do this at once, and `gatepost worker` beside them; without the jobs
+    it is `open_gatepost`. Raises what that does.
+    """
+    with _database(settings) as (reachable, is_own):
+        if is_own:
+            await upgrade(reachable.direct_url)
+        async with open_gatepost(reachable, subscribers=subscribers) as gatepost:
+            stop = asyncio.Event()
+            working = asyncio.create_task(keep_working(reachable, gatepost, stop))
+            try:
+                yield gatepost
+            finally:
+                stop.set()
+                await working
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[tuple[Settings, bool]]:
+    if settings.database_url is not None:
+        yield settings, False
+        return
+    folder = settings.data_dir / "postgres"
+    if url := running(folder):
+        yield with_url(settings, url), True
+        return
+    with start(folder) as server:
+        yield with_url(settings, server.url), True

@@ -1,0 +1,73 @@
+"""Gatepost under a prefix of a host's application, and its callers in the host's own routes."""
+
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount
+
+from ...application.gatepost import Gatepost
+from ...domain.audit import ClientContext
+from ...domain.errors import GatepostError
+from ...domain.roles import Principal, Scope
+from .app import create_app
+from .client_address import clean_user_agent, client_ip
+from .errors import STATUS, headers_of
+from .options import HttpOptions
+from .principal import bearer_token
+
+_NAME = "gatepost"
+
+
+def mount(app: Starlette, prefix: str, gatepost: Gatepost, options: HttpOptions) -> None:
+    """Serve Gatepost under `prefix` of a FastAPI or Starlette application.
+
+    Call it in the host's lifespan, inside of whatever opened `gatepost`: nobody runs the lifespan
+    of a mounted application. It comes before the host's routes, or one that takes every path
+    would hide it, and in place of what an earlier run mounted. Raises ValueError unless
+    `options.public_url` ends in the prefix, as links, problem types and issuer start with it.
+    """
+    if not prefix.startswith("/") or not urlsplit(options.public_url).path.endswith(prefix):
+        raise ValueError(f"The public URL must end in the prefix of the mount, {prefix!r}.")
+    own = Mount(prefix, app=create_app(gatepost, options), name=_NAME)
+    app.router.routes[:] = [
+        own,
+        *(route for route in app.router.routes if getattr(route, "name", None) != _NAME),
+    ]
+    app.state.gatepost, app.state.gatepost_options = gatepost, options
+
+
+def client_context(request: Request) -> ClientContext:
+    """Say where a request to the host came from, as use cases want to know; for `Depends`."""
+    options: HttpOptions = request.app.state.gatepost_options
+    return ClientContext(
+        ip=client_ip(request.scope, options.trusted_proxies),
+        user_agent=clean_user_agent(request.headers.get("user-agent", "").encode("latin-1")),
+    )
+
+
+class require_scope(SecurityBase):
+    """Let in who bears an access token with these scopes; for `Depends` in the host's routes.
+
+    Session and account are read on every call, so an ended one is refused at once. The refusal is
+    FastAPI's HTTPException, so that it looks like the host's own; `detail` has `code` and `title`.
+    """
+
+    def __init__(self, *scopes: Scope | str) -> None:
+        self._scopes = tuple(Scope(scope) for scope in scopes)
+        self.model = HTTPBearer(bearerFormat="JWT")
+        self.scheme_name = _NAME
+
+    async def __call__(self, request: Request) -> Principal:
+        gatepost: Gatepost = request.app.state.gatepost
+        try:
+            principal = await gatepost.sessions.authenticate(access_token=bearer_token(request))
+            for scope in self._scopes:
+                principal.require(scope)
+        except GatepostError as refused:
+            detail = {"code": refused.code, "title": refused.title}
+            raise HTTPException(STATUS[refused.kind], detail, headers_of(refused)) from None
+        return principal

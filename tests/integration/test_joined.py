@@ -1,0 +1,176 @@
+"""Gatepost's changes in a transaction of a host: together with the host's own, or not at all."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from gatepost import ClientContext, Gatepost, JoinedUnitOfWork, Policies, assemble, errors
+from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.adapters.postgres.engine import create_engine
+from gatepost.adapters.postgres.migrate import upgrade
+from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
+from gatepost.application.ports.delivery import Job, JobName
+from gatepost.domain.audit import AuditEntry, AuditType
+from gatepost.domain.limits import LimitPolicy
+
+PASSWORD = "a quiet sea of numbers"
+CLIENT = ClientContext(ip="192.0.2.7")
+ORDERS = "CREATE TABLE orders (id serial PRIMARY KEY, username text UNIQUE)"
+
+Queued = Callable[[], Awaitable[list[Job]]]
+Entries = Callable[[], Awaitable[list[AuditEntry]]]
+
+
+class Broken(Exception):
+    """What goes wrong in the host."""
+
+
+def on(engine: AsyncEngine) -> Gatepost:
+    ports: MemoryPorts = memory_ports()
+    fields = {name: getattr(ports, name) for name in ports.__dataclass_fields__}
+    fields["uow"] = PostgresUnitOfWork(engine)
+    return assemble(MemoryPorts(**fields), Policies(limits=LimitPolicy(enabled=False)))
+
+
+@pytest.fixture
+async def host(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """The engine of a host that has a table beside ours."""
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(ORDERS)
+    yield engine
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("DROP TABLE orders")
+
+
+async def register(gatepost: Gatepost, name: str) -> None:
+    await gatepost.accounts.register(
+        username=name, email=f"{name}@example.com", password=PASSWORD, client=CLIENT
+    )
+
+
+async def order(session: AsyncSession, name: str) -> None:
+    connection = await session.connection()
+    await connection.exec_driver_sql("INSERT INTO orders (username) VALUES ($1)", (name,))
+
+
+async def count(engine: AsyncEngine, table: str) -> int:
+    async with engine.connect() as connection:
+        found = await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608
+        return int(found.scalar_one())
+
+
+async def test_an_order_and_an_account_are_there_together(
+    host: AsyncEngine, queued_jobs: Queued, audit_entries: Entries
+) -> None:
+    gatepost = on(host)
+    async with AsyncSession(host) as session, session.begin():
+        await order(session, "ada")
+        await register(gatepost.within(JoinedUnitOfWork(session)), "ada")
+        await order(session, "bob")
+        assert await count(host, "accounts") == 0
+    assert (await count(host, "accounts"), await count(host, "orders")) == (1, 2)
+    assert [job.name for job in await queued_jobs()] == [JobName.SEND_MAIL]
+    assert [entry.type for entry in await audit_entries()] == [AuditType.ACCOUNT_REGISTERED]
+
+
+async def test_when_the_host_rolls_back_nothing_of_ours_is_left(
+    host: AsyncEngine, queued_jobs: Queued, audit_entries: Entries
+) -> None:
+    gatepost = on(host)
+
+    async def fail() -> None:
+        async with host.begin() as connection:
+            await register(gatepost.within(JoinedUnitOfWork(connection)), "ada")
+            raise Broken
+
+    with pytest.raises(Broken):
+        await fail()
+    assert await count(host, "accounts") == 0
+    assert await queued_jobs() == []
+    assert await audit_entries() == []
+
+
+async def test_a_refusal_undoes_its_own_part_alone_and_is_remembered_whatever_follows(
+    host: AsyncEngine, audit_entries: Entries
+) -> None:
+    gatepost = on(host)
+    await register(gatepost, "ada")
+
+    async def fail() -> None:
+        async with AsyncSession(host) as session, session.begin():
+            joined = gatepost.within(JoinedUnitOfWork(session))
+            with pytest.raises(errors.UsernameTaken):
+                await joined.accounts.register(
+                    username="ada",
+                    email="eve@example.com",
+                    password=f"{PASSWORD}!",
+                    client=CLIENT,
+                )
+            # The host's transaction is still good, and so is the next use case.
+            await order(session, "ada")
+            await register(joined, "bob")
+            raise Broken
+
+    with pytest.raises(Broken):
+        await fail()
+    assert await count(host, "accounts") == 1
+    refused = (await audit_entries())[-1]
+    assert refused.reason == errors.UsernameTaken.code
+
+
+async def test_a_fault_of_the_host_after_our_commit_undoes_ours_too(host: AsyncEngine) -> None:
+    gatepost = on(host)
+
+    async def fail() -> None:
+        async with AsyncSession(host) as session, session.begin():
+            await register(gatepost.within(JoinedUnitOfWork(session)), "ada")
+            await order(session, "ada")
+            await order(session, "ada")
+
+    with pytest.raises(IntegrityError, match="orders_username_key"):
+        await fail()
+    assert await count(host, "accounts") == 0
+
+
+async def test_a_taken_address_is_found_out_in_the_hosts_transaction_too(
+    host: AsyncEngine,
+) -> None:
+    gatepost = on(host)
+    await register(gatepost, "ada")
+    async with AsyncSession(host) as session, session.begin():
+        await gatepost.within(JoinedUnitOfWork(session)).accounts.register(
+            username="eve", email="ada@example.com", password=PASSWORD, client=CLIENT
+        )
+        await order(session, "eve")
+    async with host.connect() as connection:
+        found = await connection.exec_driver_sql(
+            "SELECT is_placeholder FROM accounts WHERE username = 'eve'"
+        )
+        assert found.scalar_one() is True
+
+
+async def test_a_schema_of_our_own_keeps_our_names_apart_from_the_hosts(
+    empty_url: str,
+) -> None:
+    host = create_engine(empty_url)
+    async with host.begin() as connection:
+        await connection.exec_driver_sql("CREATE SCHEMA identity")
+        await connection.exec_driver_sql("CREATE TABLE accounts (mine text)")
+        await connection.exec_driver_sql(ORDERS)
+    url = f"{empty_url}{'&' if '?' in empty_url else '?'}search_path=identity"
+    await upgrade(url)
+    own = create_engine(url)
+    gatepost = on(own)
+    async with AsyncSession(host) as session, session.begin():
+        await register(gatepost.within(JoinedUnitOfWork(session, schema="identity")), "ada")
+        await order(session, "ada")
+        await order(session, "bob")
+        path = await (await session.connection()).exec_driver_sql("SHOW search_path")
+        assert "identity" not in path.scalar_one()
+    assert await count(host, "accounts") == 0
+    assert await count(host, "identity.accounts") == 1
+    assert await count(own, "pgqueuer") == 1
+    await own.dispose()
+    await host.dispose()

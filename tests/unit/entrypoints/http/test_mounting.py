@@ -1,0 +1,206 @@
+"""Gatepost under a prefix of somebody else's application."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from gatepost import (
+    ClientContext,
+    Policies,
+    Principal,
+    Routes,
+    assemble,
+    client_context,
+    create_app,
+    mount,
+    require_scope,
+)
+from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.domain.limits import LimitPolicy
+from gatepost.domain.tokens import TokenPolicy
+from tests.unit.entrypoints.http.service import OPTIONS, PASSWORD, Service, client_of
+
+ORIGIN = "https://shop.example.com"
+PUBLIC_URL = f"{ORIGIN}/auth"
+MOUNTED = replace(
+    OPTIONS, public_url=PUBLIC_URL, frontend_url=PUBLIC_URL, password_grant=True, cors_origins=()
+)
+
+
+async def whatever(request: Request) -> Response:
+    return PlainTextResponse("the host's own")
+
+
+@dataclass(frozen=True)
+class Host:
+    app: Starlette
+    service: Service
+    http: httpx2.AsyncClient
+
+
+async def a_host(app: Starlette) -> Host:
+    tokens = TokenPolicy(issuer=PUBLIC_URL, audience=PUBLIC_URL)
+    ports: MemoryPorts = memory_ports(tokens=tokens)
+    policies = Policies(limits=LimitPolicy(enabled=False), tokens=tokens)
+    gatepost = assemble(ports, policies)
+    await gatepost.keys.load()
+    mount(app, "/auth", gatepost, MOUNTED)
+    transport = httpx2.ASGITransport(app, client=("203.0.113.9", 4711))
+    http = httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL)
+    return Host(app, Service(ports, gatepost, FastAPI(), http, app), http)
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    made = await a_host(_shop())
+    async with made.http:
+        yield made
+
+
+def _shop() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/orders")
+    async def orders(
+        caller: Annotated[Principal, Depends(require_scope("account:read"))],
+        client: Annotated[ClientContext, Depends(client_context)],
+    ) -> dict[str, str | None]:
+        return {"customer": caller.own_account.username.value, "ip": client.ip}
+
+    @app.get("/reports")
+    async def reports(
+        caller: Annotated[Principal, Depends(require_scope("audit:read"))],
+    ) -> dict[str, str]:
+        return {}
+
+    return app
+
+
+async def test_links_of_refusals_lead_under_the_prefix(host: Host) -> None:
+    refused = (await host.http.get("/v1/users/me")).json()
+    assert refused["type"] == f"{PUBLIC_URL}/problems/unauthenticated"
+    assert refused["instance"] == "/auth/v1/users/me"
+    assert (await host.http.get(refused["type"])).status_code == 200
+    missing = await host.http.get("/v1/nothing")
+    assert missing.json()["code"] == "not_found"
+    assert (await host.http.delete("/v1/register")).headers["allow"] == "POST"
+
+
+async def test_oauth_refuses_in_its_own_words_under_the_prefix(host: Host) -> None:
+    answer = await host.http.post("/oauth2/token", data={"grant_type": "telepathy"})
+    assert answer.json()["error"] == "unsupported_grant_type"
+
+
+async def test_locations_and_next_pages_lead_under_the_prefix(host: Host) -> None:
+    admin = await host.service.admin()
+    for name in ("ada", "bob"):
+        body = {"username": name, "email": f"{name}@example.com"}
+        made = await host.http.post("/v1/users", json=body, headers=admin)
+        found = await host.http.get(ORIGIN + made.headers["location"], headers=admin)
+        assert found.json()["username"] == name
+    page = await host.http.get("/v1/users?limit=1", headers=admin)
+    link = page.headers["link"].partition(">")[0].removeprefix("<")
+    assert link.startswith(f"{PUBLIC_URL}/v1/users?")
+    assert (await host.http.get(link, headers=admin)).status_code == 200
+
+
+async def test_the_description_and_its_pages_name_the_prefix(host: Host) -> None:
+    described = (await host.http.get("/openapi.json")).json()
+    assert described["servers"] == [{"url": "/auth"}]
+    flow = described["components"]["securitySchemes"]["password"]["flows"]["password"]
+    assert flow["tokenUrl"] == "/auth/oauth2/token"
+    page = await host.http.get("/docs")
+    assert 'src="docs/start.js"' in page.text
+    assert (await host.http.get("/docs/start.js")).status_code == 200
+    assert (await host.http.get("/docs/assets/swagger-ui.css")).status_code == 200
+
+
+async def test_mailed_links_lead_to_pages_under_the_prefix(host: Host) -> None:
+    page = await host.http.get("/verify-email")
+    assert 'href="/auth/pages/style.css"' in page.text
+    assert (await host.http.get("/pages/style.css")).status_code == 200
+
+
+async def test_the_cookie_keeps_its_prefix_which_forbids_a_narrower_path(host: Host) -> None:
+    await host.service.member("ada")
+    body = {"login": "ada", "password": PASSWORD, "delivery": "cookie"}
+    signed_in = await host.http.post("/v1/sessions", json=body)
+    (cookie, _) = signed_in.headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-gatepost_refresh=")
+    assert "; Path=/; " in cookie
+    own_script = {"X-Requested-With": "gatepost", "Origin": ORIGIN}
+    again = await host.http.post("/v1/sessions/refresh", headers=own_script)
+    assert again.status_code == 200
+
+
+async def test_metadata_is_where_a_path_of_the_issuer_puts_it(host: Host) -> None:
+    told = (await host.http.get("/.well-known/oauth-authorization-server")).json()
+    assert told["issuer"] == PUBLIC_URL
+    keys = await host.http.get(told["jwks_uri"])
+    assert len(keys.json()["keys"]) == 1
+
+
+async def test_routes_of_the_host_know_who_is_calling(host: Host) -> None:
+    bearer = await host.service.bearer("ada")
+    answer = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
+    assert answer.json() == {"customer": "ada", "ip": "203.0.113.9"}
+    await host.http.delete("/v1/sessions/current", headers=bearer)
+    ended = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
+    assert ended.json()["detail"]["code"] == "access_token_invalid"
+
+
+async def test_routes_of_the_host_refuse_as_the_host_does(host: Host) -> None:
+    stranger = await host.http.get(f"{ORIGIN}/orders")
+    assert (stranger.status_code, stranger.headers["www-authenticate"]) == (401, "Bearer")
+    assert stranger.json() == {"detail": {"code": "unauthenticated", "title": "Sign in first."}}
+    bearer = await host.service.bearer("ada")
+    poor = await host.http.get(f"{ORIGIN}/reports", headers=bearer)
+    assert poor.status_code == 403
+    assert 'scope="audit:read"' in poor.headers["www-authenticate"]
+
+
+def test_the_description_of_the_host_says_which_routes_want_a_token() -> None:
+    described = _shop().openapi()
+    assert described["paths"]["/orders"]["get"]["security"] == [{"gatepost": []}]
+
+
+def test_a_scope_that_nobody_knows_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="orders:read"):
+        require_scope("orders:read")
+
+
+async def test_a_route_for_everything_else_does_not_hide_it_and_a_new_run_replaces_it() -> None:
+    app = Starlette(routes=[Route("/{path:path}", whatever)])
+    first, second = await a_host(app), await a_host(app)
+    assert (await first.http.get(f"{ORIGIN}/anything")).text == "the host's own"
+    await second.service.bearer("ada")
+    body = {"login": "ada", "password": PASSWORD}
+    assert (await first.http.post("/v1/sessions", json=body)).status_code == 201
+    assert len(app.router.routes) == 2
+
+
+@pytest.mark.parametrize("prefix", ["/identity", "auth"])
+async def test_a_public_url_that_leads_elsewhere_is_refused(prefix: str, host: Host) -> None:
+    with pytest.raises(ValueError, match="public URL"):
+        mount(Starlette(), prefix, host.service.gatepost, MOUNTED)
+
+
+async def test_single_groups_of_routes_can_be_taken(host: Host) -> None:
+    few = replace(OPTIONS, routes=frozenset({Routes.SESSIONS}), docs=False)
+    async with client_of(create_app(host.service.gatepost, few)) as http:
+        answers = [
+            (await http.get("/v1/sessions")).status_code,
+            (await http.get("/problems/not_found")).status_code,
+            (await http.post("/v1/register")).status_code,
+            (await http.get("/v1/users/me")).status_code,
+            (await http.get("/livez")).status_code,
+        ]
+    assert answers == [401, 200, 404, 404, 404]
