@@ -140,8 +140,9 @@ class SyncVerifier(_Checks[object]):
 
     def verify(self, token: str, *scopes: str) -> AccessClaims:
         """Return what a token says; as the async one, but old keys are read by who comes first."""
-        if self._keys.is_due():
-            self._read(wait=self._keys.usable is None)
+        usable = self._keys.usable
+        if usable is None or self._keys.is_due():
+            self._read(wait=usable is None)
         try:
             return self._check(token, scopes)
         except UnknownKey:
