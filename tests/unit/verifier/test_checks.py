@@ -45,13 +45,13 @@ class InThreads:
         return self._verifier.verify(token, *scopes)
 
 
-def checker_of(kind: str, issuer: Issuer, **options: Any) -> Checker:
-    options = {
+def checker_of(kind: str, issuer: Issuer, **given: Any) -> Checker:
+    options: dict[str, Any] = {
         "issuer": ISSUER,
         "audience": AUDIENCE,
         "now": issuer.clock,
         "seconds": issuer.seconds,
-    } | options
+    } | given
     if kind == "async":
         return Verifier(fetch=issuer.fetch, **options)
     return InThreads(SyncVerifier(fetch=issuer.read, **options))
@@ -124,7 +124,7 @@ async def test_jw_04_a_resource_server_refuses_altered_and_foreign_signatures(
     assert await refused(checker, f"{header}.{other}.{signature}")
     assert await refused(checker, f"{header}.{payload}.{signature[:-4]}")
     stranger = Issuer()
-    own_kid = {"kid": issuer.pairs[-1].kid}
+    own_kid: dict[str, object] = {"kid": issuer.pairs[-1].kid}
     assert await refused(checker, stranger.forge(issuer.members(), own_kid))
 
 
