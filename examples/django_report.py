@@ -23,9 +23,9 @@ from django.urls import path
 
 from gatepost.verifier.django import Verifier
 
-ISSUER = os.environ.get("GATEPOST_URL", "http://127.0.0.1:8000")
+ISSUER = os.environ.get("ISSUER", "http://127.0.0.1:8000")
 
-verifier = Verifier(issuer=ISSUER, audience=os.environ.get("GATEPOST_AUDIENCE", ISSUER))
+verifier = Verifier(issuer=ISSUER, audience=os.environ.get("AUDIENCE", ISSUER))
 
 
 @verifier.require("users:read")

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 from gatepost.verifier import AccessClaims
 from gatepost.verifier.fastapi import Verifier
 
-ISSUER = os.environ.get("GATEPOST_URL", "http://127.0.0.1:8000")
+ISSUER = os.environ.get("ISSUER", "http://127.0.0.1:8000")
 DATABASE = os.environ.get("ORDERS_DATABASE", "orders.sqlite")
 TABLES = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS orders (
 )
 """
 
-verifier = Verifier(issuer=ISSUER, audience=os.environ.get("GATEPOST_AUDIENCE", ISSUER))
+verifier = Verifier(issuer=ISSUER, audience=os.environ.get("AUDIENCE", ISSUER))
 Reader = Annotated[AccessClaims, Depends(verifier.require("account:read"))]
 Writer = Annotated[AccessClaims, Depends(verifier.require("account:write"))]
 
