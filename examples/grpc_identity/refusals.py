@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from gatepost import GatepostError, Kind
 from gatepost.domain.errors import FieldError, PasswordChangeRequired, ValidationFailed
@@ -21,6 +22,7 @@ STATUS = {
     Kind.THROTTLED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
+CODE = "gatepost-code"
 _log = logging.getLogger(__name__)
 
 
@@ -34,20 +36,23 @@ class Refusals(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None:
             return None
 
-        async def answer(request: Any, context: Any) -> Any:
+        async def answer(received: bytes, context: Any) -> Any:
             try:
+                request = handler.request_deserializer(received)
                 _refuse_nul(request)
                 return await handler.unary_unary(request, context)
             except GatepostError as refused:
                 await context.abort(STATUS[refused.kind], refused.detail, _trailing(refused))
+            except DecodeError:
+                malformed = ((CODE, "malformed_request"),)
+                await context.abort(STATUS[Kind.INVALID], "No such message.", malformed)
             except Exception as error:
                 # Only the kind: a driver's text may hold what somebody sent.
                 _log.error("%s failed: %s", details.method, type(error).__name__)
                 await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong on our side.")
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer, handler.request_deserializer, handler.response_serializer
-        )
+        # Messages are read inside, for gRPC calls one that is none our fault.
+        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
 
 def _refuse_nul(request: Any) -> None:
@@ -61,7 +66,7 @@ def _refuse_nul(request: Any) -> None:
 
 
 def _trailing(refused: GatepostError) -> tuple[tuple[str, str], ...]:
-    told = [("gatepost-code", refused.code)]
+    told = [(CODE, refused.code)]
     if isinstance(refused, ValidationFailed):
         errors = [{"field": each.field, "code": each.code} for each in refused.errors]
         told.append(("gatepost-errors", json.dumps(errors)))

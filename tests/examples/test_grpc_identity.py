@@ -101,6 +101,16 @@ async def test_in_01_nul_is_refused_over_grpc_too(channel: Any, name: str) -> No
     assert json.loads(told(error)["gatepost-errors"])[0]["field"] == name
 
 
+@pytest.mark.parametrize("sent", [b"\x0a\x02\xff\xfe", b"\x0a\x7f", b"{}"])
+async def test_in_01_what_is_no_message_is_no_fault_of_the_service(
+    channel: Any, sent: bytes
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await channel.unary_unary("/gatepost.v1.Identity/LogIn")(sent)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert told(failed.value)["gatepost-code"] == "malformed_request"
+
+
 async def test_in_03_a_message_over_the_limit_is_refused(channel: Any) -> None:
     form = messages.Login(login="ada", password="a" * 70_000)
     assert (await refusal(channel, "LogIn", form)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
