@@ -9,7 +9,8 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference docs image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client test-package fuzz
+.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
+.PHONY: test-examples test-package fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -71,6 +72,9 @@ test-client: .venv/.dev  ## Build the TypeScript client, test it in a browser; n
 
 test-package: .venv/.dev  ## Install the wheel with each extra, follow the embedding tutorial; minutes, a registry
 	@exec .venv/bin/python -m pytest tests/package $(ARGS)
+
+test-examples: .venv/.examples  ## Run the programs under examples/; a minute
+	@PYTHONPATH="$$(pwd -P)/.venv/examples" exec .venv/bin/python -m pytest tests/examples $(ARGS)
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
@@ -135,6 +139,7 @@ $(SECRETS):
 # requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
 # requirements-dev.lock  all of it, and the tools
 # requirements-docs.lock the generator of the site
+# examples/requirements.lock  what some examples need besides
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
@@ -142,10 +147,13 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --extra verifier --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock && \
-	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock
-LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-docs.lock
+	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock && \
+	uv $(COMPILE) --group examples $(ARGS) \
+		-c requirements-dev.lock -o examples/requirements.lock
+LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-docs.lock \
+	examples/requirements.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) || { \
@@ -156,14 +164,16 @@ lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-
 check-locks: .venv/.dev
 	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) || { \
 		echo "Next: make lock; a lock file names no host." >&2; exit 1; }
-	@into=$$(mktemp -d) && trap 'rm -rf "$$into"' EXIT && cp pyproject.toml $(LOCKS) "$$into" && \
+	@into=$$(mktemp -d) && trap 'rm -rf "$$into"' EXIT && \
+	mkdir "$$into/examples" && for file in pyproject.toml $(LOCKS); do cp "$$file" "$$into/$$file"; done && \
 	root=$$(pwd -P) && said=$$( ($(LOCK)) 2>&1 ); code=$$?; same=yes; \
 	if [ $$code = 0 ]; then \
 		for lock in $(LOCKS); do diff -u "$$lock" "$$into/$$lock" || same=no; done; \
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --extra verifier --group dev \
+			|| same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }
@@ -217,6 +227,12 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 .venv/.docs: .venv/.dev requirements-docs.lock
 	@$(HASHED) -r requirements-docs.lock || $(RETRY)
 	@touch .venv/.docs
+
+# Beside the others, so that nothing else can come to need them.
+.venv/.examples: .venv/.dev examples/requirements.lock
+	@echo "Installing what the examples need into .venv/examples."
+	@$(HASHED) --upgrade --target .venv/examples -r examples/requirements.lock || $(RETRY)
+	@touch .venv/.examples
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist

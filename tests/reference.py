@@ -1,4 +1,7 @@
-"""The pages under docs/reference, made from the code: `python -m tests.reference` writes them."""
+"""The pages under docs/reference, made from the code: `python -m tests.reference` writes them.
+
+And those under docs/tutorials with them.
+"""
 
 import ast
 import json
@@ -22,6 +25,7 @@ from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
 from tests import asvs as standard
 from tests.python_api import python_api
+from tests import tutorials
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent
@@ -249,3 +253,4 @@ if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     for page, make in PAGES.items():
         (FOLDER / page).write_text(make(), encoding="utf-8")
+    tutorials.write()
