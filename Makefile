@@ -133,7 +133,7 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) --extra celery --extra otel --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
@@ -153,7 +153,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) --extra celery --extra otel --extra embedded --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }

@@ -15,6 +15,7 @@ from ..domain.errors import Unavailable
 from .container import open_gatepost
 from .relaying import relay_jobs
 from .settings import Settings
+from .tracing import Traces, tracing
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
@@ -26,6 +27,11 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
     A lost database, or broker, is waited for, also at the start: jobs stay where they are, and
     nobody has to restart the worker. Anything else ends it.
     """
+    with tracing() as traces:
+        await _work(settings, subscribers, traces)
+
+
+async def _work(settings: Settings, subscribers: Sequence[Subscriber], traces: Traces) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,7 +46,7 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
             async with open_gatepost(settings, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
                 pause = _SHORTEST_PAUSE
-                await consume(settings.direct_url, run_of(gatepost), stop)
+                await consume(settings.direct_url, run_of(gatepost, traces), stop)
         except Unavailable as lost:
             cause = type(lost.__cause__ or lost).__name__
             log.warning("worker has no queue", error=cause, next_try_seconds=pause)
@@ -49,11 +55,12 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def run_of(gatepost: Gatepost) -> Callable[[Job], Awaitable[None]]:
+def run_of(gatepost: Gatepost, traces: Traces) -> Callable[[Job], Awaitable[None]]:
     """Do a job, and say so."""
 
     async def run(job: Job) -> None:
-        await gatepost.jobs.run(job)
-        log.info("job done", job=job.name.value, job_id=str(job.id))
+        with traces.job(job):
+            await gatepost.jobs.run(job)
+            log.info("job done", job=job.name.value, job_id=str(job.id))
 
     return run
