@@ -1,12 +1,15 @@
 """Transactions on PostgreSQL."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...application.outcomes import deciding
+from ...application.ports.delivery import Metrics
 from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
@@ -89,11 +92,15 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresUnitOfWork(UnitOfWork):
-    """Opens transactions on an engine; refuses an environment that renames the job queue."""
+    """Opens transactions on an engine; refuses an environment that renames the job queue.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    `metrics` hears how long each waited for its connection.
+    """
+
+    def __init__(self, engine: AsyncEngine, metrics: Metrics | None = None) -> None:
         refuse_renamed_queue()
         self._engine = engine
+        self._metrics = metrics
 
     def __call__(self) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction()
@@ -101,5 +108,13 @@ class PostgresUnitOfWork(UnitOfWork):
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable(), ExitStack() as until_closed:
-            async with self._engine.connect() as connection:
-                yield PostgresTransaction(connection, until_closed)
+            asked = time.perf_counter()
+            try:
+                async with self._engine.connect() as connection:
+                    if self._metrics is not None:
+                        self._metrics.connected(time.perf_counter() - asked)
+                    yield PostgresTransaction(connection, until_closed)
+            except PoolTimeout:
+                if self._metrics is not None:
+                    self._metrics.not_connected()
+                raise
