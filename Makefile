@@ -10,7 +10,8 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
-.PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
+.PHONY: test-dashboards
+.PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -64,10 +65,13 @@ fuzz: .venv/.dev  ## Generated requests against a running service, as user and a
 test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
 
+test-dashboards: .venv/.dev  ## Ask all queries of dashboard and alerts of a Prometheus; needs prometheus
+	@exec .venv/bin/python -m pytest -s tests/dashboards $(ARGS)
+
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
-check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
+check: check-lint check-types check-imports check-reference check-alerts check-locks  ## Lint, types, import contracts, reference pages, alerts, locks
 	@echo "All checks passed."
 
 check-lint: .venv/.dev
@@ -92,6 +96,18 @@ check-imports: .venv/.dev
 		cat .venv/.imports; \
 		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
 		exit 1; }
+
+# In CI a rule that nobody checked is a failure; .ci/run brings promtool.
+check-alerts: .venv/.dev
+	@.venv/bin/python -m pytest -q --no-header tests/dashboards/test_files.py > .venv/.alerts 2>&1 && \
+	if command -v promtool > /dev/null; then \
+		promtool check rules deploy/prometheus/alerts.yml >> .venv/.alerts 2>&1 && \
+		promtool test rules deploy/prometheus/alerts.test.yml >> .venv/.alerts 2>&1; \
+	elif [ -z "$$CI" ]; then \
+		echo "NOT CHECKED: the alert rules, as there is no promtool (Debian, Ubuntu: apt install prometheus)."; \
+	else echo "No promtool to check the alert rules with." >> .venv/.alerts; false; fi || { \
+		cat .venv/.alerts; \
+		echo "Next: mend deploy/prometheus, deploy/grafana or docs/operations/alerts.md." >&2; exit 1; }
 
 # --- Containers --------------------------------------------------------------
 
