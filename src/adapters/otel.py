@@ -6,6 +6,7 @@ of exceptions are in no span: they may hold anything.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _OTHER_METHOD = "_OTHER"
 _NO_ROUTE = "none"
 _LONGEST_STATEMENT = 2000
-_FLUSH_MILLISECONDS = 3000
+_LAST_SECONDS = 3.0
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _w3c = TraceContextTextMapPropagator()
 
@@ -50,8 +51,10 @@ class OtelSpans:
 
     def close(self) -> None:
         """Send what waits, for a moment; a collector that is gone must not keep a process."""
-        if self._provider.force_flush(_FLUSH_MILLISECONDS):
-            self._provider.shutdown()
+        # The library's own limits are those of the exporter, and its retries come on top.
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(_LAST_SECONDS)
 
     @contextmanager
     def request(self, method: str, carrier: Mapping[str, str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests import leaks
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 
@@ -108,6 +109,11 @@ def test_in_20_the_log_holds_nothing_secret(service: Service, client: httpx2.Cli
     client.post("/v1/sessions", json={"login": "logged", "password": "a wrong one of mine"})
     log = service.log()
     assert "job done" in log
+    # All logs are searched at the end, for whatever went over HTTP: this is among it.
+    assert {PASSWORD, "a wrong one of mine", tokens["refresh_token"]} <= leaks.secrets
+    assert service.folder.parent in leaks.folders
+    assert list(leaks.secrets_in(service.folder)), "master keys, and the database's password"
+    assert list(leaks.logs_in(service.folder.parent)) != []
     for secret in (PASSWORD, "a wrong one of mine", "gpr_", "eyJ", "in-the-query", "@example"):
         assert secret not in log
     mailed = [token_in(mail) for mail in service.mails() if "#token=" in mail.as_string()]
