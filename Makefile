@@ -10,8 +10,8 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference docs image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
-.PHONY: test-examples test-package fuzz
-.PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
+.PHONY: test-examples test-package test-dashboards fuzz
+.PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -76,10 +76,13 @@ test-package: .venv/.dev  ## Install the wheel with each extra, follow the embed
 test-examples: .venv/.examples  ## Run the programs under examples/; a minute
 	@PYTHONPATH="$$(pwd -P)/.venv/examples" exec .venv/bin/python -m pytest tests/examples $(ARGS)
 
+test-dashboards: .venv/.dev  ## Ask all queries of dashboard and alerts of a Prometheus; needs prometheus
+	@exec .venv/bin/python -m pytest -s tests/dashboards $(ARGS)
+
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
-check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
+check: check-lint check-types check-imports check-reference check-alerts check-locks  ## Lint, types, import contracts, reference pages, alerts, locks
 	@echo "All checks passed."
 
 check-lint: .venv/.dev
@@ -104,6 +107,18 @@ check-imports: .venv/.dev
 		cat .venv/.imports; \
 		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
 		exit 1; }
+
+# In CI a rule that nobody checked is a failure; .ci/run brings promtool.
+check-alerts: .venv/.dev
+	@.venv/bin/python -m pytest -q --no-header tests/dashboards/test_files.py > .venv/.alerts 2>&1 && \
+	if command -v promtool > /dev/null; then \
+		promtool check rules deploy/prometheus/alerts.yml >> .venv/.alerts 2>&1 && \
+		promtool test rules deploy/prometheus/alerts.test.yml >> .venv/.alerts 2>&1; \
+	elif [ -z "$$CI" ]; then \
+		echo "NOT CHECKED: the alert rules, as there is no promtool (Debian, Ubuntu: apt install prometheus)."; \
+	else echo "No promtool to check the alert rules with." >> .venv/.alerts; false; fi || { \
+		cat .venv/.alerts; \
+		echo "Next: mend deploy/prometheus, deploy/grafana or docs/operations/alerts.md." >&2; exit 1; }
 
 # --- Containers --------------------------------------------------------------
 
@@ -143,11 +158,12 @@ $(SECRETS):
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
+EXTRAS_DEV = --extra celery --extra otel --extra embedded --extra verifier
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --extra verifier --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) $(EXTRAS_DEV) --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock && \
 	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock && \
 	uv $(COMPILE) --group examples $(ARGS) \
@@ -172,8 +188,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --extra verifier --group dev \
-			|| same=no; \
+			-r pyproject.toml $(EXTRAS) $(EXTRAS_DEV) --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import httpx2
 
+from tests import leaks
+
 PASSWORD = "a quiet sea of numbers"
 MAILS_WITHIN = 40.0
 
@@ -43,6 +45,7 @@ class Service:
             "PORT": str(self.port),
         }
         environment |= self.settings
+        leaks.folders.add(self.folder.parent)
         log = (self.folder.parent / "service.log").open("a")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gatepost", "run"],
@@ -102,7 +105,7 @@ def token_in(mail: EmailMessage) -> str:
     assert body is not None
     links = re.findall(r"^http\S+#token=(\S+)\r?$", body.get_content(), re.MULTILINE)
     assert len(links) == 1
-    return str(links[0])
+    return leaks.secret(str(links[0]))
 
 
 def free_port() -> int:

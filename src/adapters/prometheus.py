@@ -22,12 +22,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ..application.ports.delivery import Backlog, Grant, Level, Metrics, RefreshOutcome
-from ..domain.audit import AuditType
+from ..domain.audit import AuditResult, AuditType
 from ..domain.limits import Rule
 
 _UNKNOWN_METHOD = "OTHER"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_UNCOUNTED_OUTCOMES = ("let_pass", "refused")
+_WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HASH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -48,6 +50,12 @@ REQUESTS = Described(
     ("method", "route", "status"),
 )
 IN_FLIGHT = Described("http_server_active_requests", "gauge", "Requests that are being answered.")
+TRAIL = Described(
+    "gatepost_audit_events_total",
+    "counter",
+    "Entries of the audit trail, by its types: what was done, or refused (`failure`).",
+    ("type", "result"),
+)
 REGISTRATIONS = Described(
     "gatepost_registrations_total",
     "counter",
@@ -101,6 +109,19 @@ CONNECTIONS = Described(
     "Connections of the pool for transactions: `used` or `idle`.",
     ("state",),
 )
+CONNECTIONS_MOST = Described(
+    "db_client_connection_max", "gauge", "Connections that the pools may have."
+)
+CONNECTION_WAIT = Described(
+    "db_client_connection_wait_time_seconds",
+    "histogram",
+    "Until a transaction had a connection, made anew or waited for.",
+)
+CONNECTION_TIMEOUTS = Described(
+    "db_client_connection_timeouts_total",
+    "counter",
+    "Transactions that got no connection in time, as all were in use.",
+)
 PENDING = Described(
     "gatepost_outbox_pending", "gauge", "Jobs that wait to be done; counted up to 10,000."
 )
@@ -119,6 +140,7 @@ BUILD = Described("gatepost_build_info", "gauge", "Always 1.", ("version",))
 CATALOGUE = (
     REQUESTS,
     IN_FLIGHT,
+    TRAIL,
     REGISTRATIONS,
     LOGINS,
     REFRESHES,
@@ -130,6 +152,9 @@ CATALOGUE = (
     UNCOUNTED,
     STORE_LOST,
     CONNECTIONS,
+    CONNECTIONS_MOST,
+    CONNECTION_WAIT,
+    CONNECTION_TIMEOUTS,
     PENDING,
     OLDEST,
     FAILED,
@@ -155,23 +180,39 @@ class PrometheusMetrics(Metrics):
         self._registrations = self._counter(REGISTRATIONS)
         self._logins = self._counter(LOGINS)
         # With a zero from the start: an alert would miss a first count that comes out of nothing.
+        trail = self._counter(TRAIL)
+        self._trail = {
+            (type_, result): trail.labels(type_.value, result.value)
+            for type_ in AuditType
+            for result in AuditResult
+        }
         self._refreshes = _children(self._counter(REFRESHES), RefreshOutcome)
         self._issued = _children(self._counter(ISSUED), Grant)
         self._limited = _children(self._counter(LIMITED), Rule)
-        self._uncounted = self._counter(UNCOUNTED)
+        uncounted = self._counter(UNCOUNTED)
+        self._uncounted = {
+            (rule, outcome): uncounted.labels(rule.value, outcome)
+            for rule in Rule
+            for outcome in _UNCOUNTED_OUTCOMES
+        }
         self._store_lost = self._counter(STORE_LOST)
         self._hash_seconds = self._histogram(HASH_SECONDS, _HASH_BUCKETS)
         self._hash_refused = self._counter(HASH_REFUSED)
+        self._connection_wait = self._histogram(CONNECTION_WAIT, _WAIT_BUCKETS)
+        self._connection_timeouts = self._counter(CONNECTION_TIMEOUTS)
         connections = self._gauge(CONNECTIONS)
         self._levels = {
             Level.HASHES_WAITING: self._gauge(HASH_QUEUE),
             Level.CONNECTIONS_USED: connections.labels("used"),
             Level.CONNECTIONS_IDLE: connections.labels("idle"),
+            Level.CONNECTIONS_MOST: self._gauge(CONNECTIONS_MOST),
         }
         if self._folder is None:
             ProcessCollector(registry=self._registry)
 
     def noted(self, type_: AuditType, failure: str | None) -> None:
+        result = AuditResult.FAILURE if failure else AuditResult.SUCCESS
+        self._trail[type_, result].inc()
         if type_ is AuditType.ACCOUNT_REGISTERED:
             self._registrations.labels(failure or "success").inc()
         elif type_ is AuditType.SESSION_CREATED:
@@ -189,7 +230,7 @@ class PrometheusMetrics(Metrics):
         self._limited[rule].inc()
 
     def uncounted(self, rule: Rule, *, refused: bool) -> None:
-        self._uncounted.labels(rule.value, "refused" if refused else "let_pass").inc()
+        self._uncounted[rule, _UNCOUNTED_OUTCOMES[refused]].inc()
 
     def store_lost(self) -> None:
         self._store_lost.inc()
@@ -199,6 +240,12 @@ class PrometheusMetrics(Metrics):
 
     def hash_refused(self) -> None:
         self._hash_refused.inc()
+
+    def connected(self, seconds: float) -> None:
+        self._connection_wait.observe(seconds)
+
+    def not_connected(self) -> None:
+        self._connection_timeouts.inc()
 
     def watch(self, level: Level, read: Callable[[], float]) -> None:
         self._watched[level] = read

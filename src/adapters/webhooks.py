@@ -12,6 +12,7 @@ import httpx2
 import structlog
 from standardwebhooks.webhooks import Webhook
 
+from ..application.correlation import TRACEPARENT
 from ..application.ports.webhooks import Message, WebhookSender
 from ..domain.errors import ValidationFailed
 from ..domain.networks import FORBIDDEN_ADDRESS, UNKNOWN_HOST, Destinations, Target
@@ -135,7 +136,7 @@ async def _post_to(
 
 
 def _headers(target: Target, message: Message) -> dict[str, str]:
-    event_id = str(message.id)
+    event_id, traceparent = str(message.id), TRACEPARENT.get()
     signatures = (
         Webhook(secret).sign(event_id, message.sent_at, message.body) for secret in message.secrets
     )
@@ -147,4 +148,5 @@ def _headers(target: Target, message: Message) -> dict[str, str]:
         "webhook-id": event_id,
         "webhook-timestamp": str(int(message.sent_at.timestamp())),
         "webhook-signature": " ".join(signatures),
+        **({} if traceparent is None else {"traceparent": traceparent}),
     }

@@ -13,6 +13,7 @@ from .container import open_gatepost
 from .logging import configure_logging
 from .relaying import broker_url
 from .settings import load
+from .tracing import tracing
 from .worker import run_of
 
 settings = load()
@@ -26,12 +27,13 @@ def _log_as_ours(**_: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def _open_jobs() -> AsyncIterator[Do]:
-    async with (
-        open_gatepost(settings) as gatepost,
-        HandedJobs(settings.pooled_url, run_of(gatepost)) as jobs,
-    ):
-        log.info("worker takes jobs")
-        yield jobs.do
+    with tracing() as traces:
+        async with (
+            open_gatepost(settings) as gatepost,
+            HandedJobs(settings.pooled_url, run_of(gatepost, traces)) as jobs,
+        ):
+            log.info("worker takes jobs")
+            yield jobs.do
 
 
 app = make_app(broker_url(settings), _open_jobs)

@@ -124,6 +124,7 @@ def _engine(database_url: str, metrics: Metrics) -> AsyncEngine:
     if isinstance(pool, QueuePool):
         metrics.watch(Level.CONNECTIONS_USED, pool.checkedout)
         metrics.watch(Level.CONNECTIONS_IDLE, pool.checkedin)
+        metrics.watch(Level.CONNECTIONS_MOST, pool.size)
     return engine
 
 
@@ -137,7 +138,7 @@ class Container(containers.DeclarativeContainer):
     keys: providers.Provider[MasterKeys] = providers.Singleton(master_keys, settings)
     engine: providers.Provider[AsyncEngine] = providers.Singleton(_engine, database_url, metrics)
     now: providers.Provider[Clock] = providers.Object(utc_now)
-    uow: providers.Provider[UnitOfWork] = providers.Singleton(PostgresUnitOfWork, engine)
+    uow: providers.Provider[UnitOfWork] = providers.Singleton(PostgresUnitOfWork, engine, metrics)
     callers: providers.Provider[PostgresCallers] = providers.Singleton(
         PostgresCallers, database_url
     )

@@ -21,10 +21,14 @@ from .. import __version__
 from .container import open_gatepost
 from .http.app import create_app, create_management_app
 from .http.connections import ConnectionLimits, connection_class
+from .http.options import RequestLog, unlogged
 from .http.settings import http_options
+from .logging import request_logger
 from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
+from .request_log import RequestLines
 from .settings import PREFIX, Settings, SettingsError
+from .tracing import Traces, tracing
 
 _BACKLOG = 2048
 # With the longest delay and the two moments below less than the half minute that children get.
@@ -151,8 +155,8 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
         listeners = Listeners.inherited(fd, management_fd)
     with listeners:
         if settings.http.workers == 1:
-            with asyncio.Runner(loop_factory=_loop) as runner:
-                runner.run(_serve(settings, listeners))
+            with tracing() as traces, asyncio.Runner(loop_factory=_loop) as runner:
+                runner.run(_serve(settings, listeners, traces))
             return 0
         with shared_folder(settings.http.workers) as folder:
             return supervise(
@@ -199,7 +203,7 @@ def server(app: ASGIApp, limits: ConnectionLimits) -> uvicorn.Server:
     )
 
 
-async def _serve(settings: Settings, listeners: Listeners) -> None:
+async def _serve(settings: Settings, listeners: Listeners, traces: Traces) -> None:
     # Here, because only here something is counted; the library takes a moment to import.
     from ..adapters.prometheus import PrometheusMetrics
 
@@ -212,6 +216,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
             http_options(settings),
             draining=draining.is_set,
             requests=metrics.requests,
+            log=traces.told(_request_log(settings)),
             metrics=exposition,
         )
         public, managed = options, listeners.management
@@ -220,7 +225,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
             public = replace(options, metrics=None, health_checks=False)
             management = server(create_management_app(gatepost, options), limits)
             beside.create_task(management.serve(sockets=[managed]))
-        serving = server(create_app(gatepost, public), limits)
+        serving = server(traces.serving(create_app(gatepost, public)), limits)
         drain = asyncio.create_task(_drain(settings, draining, serving))
         # What start-up made lives for ever: keep the collector from walking it again and again.
         gc.collect()
@@ -248,3 +253,9 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
         listening.close()
     await asyncio.sleep(_SETTLE_SECONDS)
     serving.should_exit = True
+
+
+def _request_log(settings: Settings) -> RequestLog:
+    if not settings.log.requests:
+        return unlogged
+    return RequestLines(request_logger(settings), settings.log.client_ip)

@@ -44,6 +44,12 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class ClientIp(StrEnum):
+    FULL = "full"
+    TRUNCATED = "truncated"
+    NONE = "none"
+
+
 class Group(BaseModel):
     # Unknown names are reported by `load`, which also sees those of no group.
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -184,4 +190,9 @@ class AuditSettings(Group):
 class LogSettings(Group):
     format: LogFormat | None = Field(
         None, description="console or json; console on a terminal if unset."
+    )
+    requests: bool = Field(True, description="Write a line for each request but those of probes.")
+    client_ip: ClientIp = Field(
+        ClientIp.TRUNCATED,
+        description="Client addresses in those lines: full, truncated (to /24 or /48) or none.",
     )

@@ -15,6 +15,7 @@ from ..domain.errors import Unavailable
 from .container import open_gatepost
 from .relaying import relay_jobs
 from .settings import Settings
+from .tracing import Traces, Untraced, tracing
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
@@ -26,6 +27,11 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
     A lost database, or broker, is waited for, also at the start: jobs stay where they are, and
     nobody has to restart the worker. Anything else ends it.
     """
+    with tracing() as traces:
+        await _work(settings, subscribers, traces)
+
+
+async def _work(settings: Settings, subscribers: Sequence[Subscriber], traces: Traces) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,7 +46,7 @@ async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> No
             async with open_gatepost(settings, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
                 patience.renew()
-                await consume(settings.direct_url, run_of(gatepost), stop)
+                await consume(settings.direct_url, run_of(gatepost, traces), stop)
         except Unavailable as lost:
             await patience.wait(lost)
 
@@ -53,7 +59,7 @@ async def keep_working(settings: Settings, gatepost: Gatepost, stop: asyncio.Eve
     patience = _Patience(stop)
     while not stop.is_set():
         try:
-            await consume(settings.direct_url, run_of(gatepost), stop)
+            await consume(settings.direct_url, run_of(gatepost, Untraced()), stop)
         except Exception as lost:
             await patience.wait(lost)
 
@@ -76,11 +82,12 @@ class _Patience:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
-def run_of(gatepost: Gatepost) -> Callable[[Job], Awaitable[None]]:
+def run_of(gatepost: Gatepost, traces: Traces) -> Callable[[Job], Awaitable[None]]:
     """Do a job, and say so."""
 
     async def run(job: Job) -> None:
-        await gatepost.jobs.run(job)
-        log.info("job done", job=job.name.value, job_id=str(job.id))
+        with traces.job(job):
+            await gatepost.jobs.run(job)
+            log.info("job done", job=job.name.value, job_id=str(job.id))
 
     return run

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gatepost.adapters.memory import MemoryMetrics
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.dsn import to_dsn
 from gatepost.adapters.postgres.engine import create_engine
@@ -337,8 +338,8 @@ class TestFailures:
         await health.close()
 
     async def test_re_16_a_full_pool_is_unavailable_within_its_timeout(self, url: str) -> None:
-        engine = create_engine(url, pool_size=1)
-        uow = PostgresUnitOfWork(engine)
+        engine, metrics = create_engine(url, pool_size=1), MemoryMetrics()
+        uow = PostgresUnitOfWork(engine, metrics)
         async with uow() as tx:
             await tx.keys.list_all()
             started = asyncio.get_running_loop().time()
@@ -346,6 +347,7 @@ class TestFailures:
                 async with uow() as second:
                     await second.keys.list_all()
             assert asyncio.get_running_loop().time() - started < 2.5
+        assert metrics.counts == {("connected",): 1, ("not_connected",): 1}
         await engine.dispose()
 
     async def test_a_statement_that_takes_too_long_is_unavailable(

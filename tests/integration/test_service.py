@@ -18,6 +18,7 @@ from gatepost.adapters.embedded import running as running_database
 from tests.behaviour.driver import Driver
 from tests.behaviour.drivers import OverHttp, make_admin, tokens_in_folder
 from tests.behaviour.suite import Behaviour
+from tests import leaks
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 
@@ -128,6 +129,11 @@ def test_in_20_the_log_holds_nothing_secret(service: Service, client: httpx2.Cli
     client.post("/v1/sessions", json={"login": "logged", "password": "a wrong one of mine"})
     log = service.log()
     assert "job done" in log
+    # All logs are searched at the end, for whatever went over HTTP: this is among it.
+    assert {PASSWORD, "a wrong one of mine", tokens["refresh_token"]} <= leaks.secrets
+    assert service.folder.parent in leaks.folders
+    assert list(leaks.secrets_in(service.folder)), "master keys, and the database's password"
+    assert list(leaks.logs_in(service.folder.parent)) != []
     for secret in (PASSWORD, "a wrong one of mine", "gpr_", "eyJ", "in-the-query", "@example"):
         assert secret not in log
     mailed = [token_in(mail) for mail in service.mails() if "#token=" in mail.as_string()]

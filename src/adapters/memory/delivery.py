@@ -93,5 +93,11 @@ class MemoryMetrics(Metrics):
     def hash_refused(self) -> None:
         self.counts[("hash_refused",)] += 1
 
+    def connected(self, seconds: float) -> None:
+        self.counts[("connected",)] += 1
+
+    def not_connected(self) -> None:
+        self.counts[("not_connected",)] += 1
+
     def watch(self, level: Level, read: Callable[[], float]) -> None:
         self.watched[level] = read

@@ -4,11 +4,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from pgqueuer.domain import models
 from pgqueuer.domain.errors import RetryRequested
 
+from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.ports.delivery import Job, JobName
 from ...domain.jobs import RetryPolicy
 from .jobs import job_of
@@ -39,6 +41,9 @@ class Attempts:
                 limit.reschedule(self._ends)
 
     async def make(self, row: models.Job) -> None:
+        headers: dict[str, Any] = row.headers or {}
+        REQUEST_ID.set(headers.get("request_id"))
+        TRACEPARENT.set(headers.get("traceparent"))
         try:
             await self._try(job_of(row))
         # PgQueuer deletes a job whose task is cancelled; this way it is tried again.

@@ -1,11 +1,13 @@
 """Connections: one spelling of the URL, and limits on everything that could hang."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,6 +28,20 @@ READ_POOL_SIZE = 4
 # time is up, with nobody waiting for it.
 _FAREWELL_SECONDS = 0.25
 _LENT = "gatepost.lent"
+_STARTED = "gatepost.started"
+
+# Is told of each statement that ended: its text with placeholders, seconds, class of its error.
+QueryObserver = Callable[[str, float, str | None], None]
+_observer: QueryObserver | None = None
+
+
+def observe_queries(observer: QueryObserver | None) -> None:
+    """Tell of the statements on connections that are opened from now on; nobody with None.
+
+    For the process, as its traces are. Without an observer a statement costs nothing more.
+    """
+    global _observer
+    _observer = observer
 
 
 def _milliseconds(seconds: float) -> str:
@@ -76,7 +92,28 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     event.listen(engine.sync_engine, "handle_error", _cut_off)
+    if _observer is not None:
+        _observe(engine, _observer)
     return engine
+
+
+def _observe(engine: AsyncEngine, observer: QueryObserver) -> None:
+    def started(connection: Connection, *_: object) -> None:
+        connection.info[_STARTED] = time.perf_counter()
+
+    def ended(connection: Connection, _: object, statement: str, *__: object) -> None:
+        observer(statement, time.perf_counter() - connection.info[_STARTED], None)
+
+    def failed(context: ExceptionContext) -> None:
+        connection, error = context.connection, context.original_exception
+        if connection is not None and context.statement is not None:
+            seconds = time.perf_counter() - connection.info.get(_STARTED, time.perf_counter())
+            cause = getattr(error, "driver_exception", None) or error
+            observer(context.statement, seconds, type(cause).__name__)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", started)
+    event.listen(engine.sync_engine, "after_cursor_execute", ended)
+    event.listen(engine.sync_engine, "handle_error", failed)
 
 
 def _refuse_closed(connection: object, entry: ConnectionPoolEntry, proxy: object) -> None:
@@ -115,6 +152,18 @@ def _is_unanswered(context: ExceptionContext) -> bool:
     return not isinstance(cause, (asyncpg.PostgresError, ValueError))
 
 
+async def _connect_reading(dsn: str, **options: Any) -> asyncpg.Connection:
+    connection = await connect(dsn, **options)
+    if (observer := _observer) is not None:
+
+        def ended(query: asyncpg.connection.LoggedQuery) -> None:
+            error = query.exception
+            observer(query.query, query.elapsed, error and type(error).__name__)
+
+        connection.add_query_logger(ended)
+    return connection
+
+
 async def _keep_state(connection: asyncpg.Connection) -> None:
     """Skip the reset query: single reads change nothing on a connection."""
 
@@ -134,7 +183,7 @@ class ReadPool:
             min_size=0,
             max_size=self._size,
             max_inactive_connection_lifetime=0,
-            connect=connect,
+            connect=_connect_reading,
             reset=_keep_state,
         )
 

@@ -14,6 +14,7 @@ from pgqueuer.ports.driver import Driver, NotifyCallback, TaskManagerPort
 from pgqueuer.queries import Queries
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.ports.delivery import Job, JobName
 from ...application.ports.storage import JobQueue
 from ...domain.accounts import AccountId
@@ -201,5 +202,9 @@ def _record(row: Mapping[str, Any]) -> JobRecord:
 
 
 def _headers(job: Job) -> dict[str, str]:
-    owner = {} if job.account_id is None else {"account_id": str(job.account_id)}
-    return {"job_id": str(job.id), **owner}
+    told = {
+        "account_id": job.account_id and str(job.account_id),
+        "request_id": REQUEST_ID.get(),
+        "traceparent": TRACEPARENT.get(),
+    }
+    return {"job_id": str(job.id)} | {name: value for name, value in told.items() if value}

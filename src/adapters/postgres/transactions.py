@@ -1,12 +1,15 @@
 """Transactions on PostgreSQL."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...application.outcomes import deciding
+from ...application.ports.delivery import Metrics
 from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
@@ -88,11 +91,15 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresUnitOfWork(UnitOfWork):
-    """Opens transactions on an engine; refuses an environment that renames the job queue."""
+    """Opens transactions on an engine; refuses an environment that renames the job queue.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    `metrics` hears how long each waited for its connection.
+    """
+
+    def __init__(self, engine: AsyncEngine, metrics: Metrics | None = None) -> None:
         refuse_renamed_queue()
         self._engine = engine
+        self._metrics = metrics
 
     def __call__(self) -> AbstractAsyncContextManager[Transaction]:
         return self._transaction()
@@ -100,7 +107,7 @@ class PostgresUnitOfWork(UnitOfWork):
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable(), ExitStack() as until_closed:
-            async with self._engine.connect() as connection:
+            async with self._connected() as connection:
 
                 async def commit() -> None:
                     # Not over with the commit: given up while its connection is handed back,
@@ -109,3 +116,16 @@ class PostgresUnitOfWork(UnitOfWork):
                     await connection.commit()
 
                 yield PostgresTransaction(connection, commit)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        asked = time.perf_counter()
+        try:
+            async with self._engine.connect() as connection:
+                if self._metrics is not None:
+                    self._metrics.connected(time.perf_counter() - asked)
+                yield connection
+        except PoolTimeout:
+            if self._metrics is not None:
+                self._metrics.not_connected()
+            raise

@@ -185,6 +185,7 @@ class Level(StrEnum):
     HASHES_WAITING = "hashes_waiting"
     CONNECTIONS_USED = "connections_used"
     CONNECTIONS_IDLE = "connections_idle"
+    CONNECTIONS_MOST = "connections_most"
 
 
 class Metrics(Protocol):
@@ -223,6 +224,14 @@ class Metrics(Protocol):
 
     def hash_refused(self) -> None:
         """The queue of passwords to hash was full."""
+        ...
+
+    def connected(self, seconds: float) -> None:
+        """A transaction got its connection after so long."""
+        ...
+
+    def not_connected(self) -> None:
+        """A transaction got none: others held all of them for too long."""
         ...
 
     def watch(self, level: Level, read: Callable[[], float]) -> None:

@@ -32,7 +32,7 @@ from .errors import Problems, RequestRefused
 from .idempotency import on_already_answered
 from .middleware import Layer
 from .openapi import Application
-from .options import HttpOptions, Routes, Unmeasured
+from .options import HttpOptions, Routes, Unmeasured, unlogged
 from .paths import location
 from .principal import guarded
 
@@ -61,7 +61,14 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
 
 def create_management_app(gatepost: Gatepost, options: HttpOptions) -> Application:
     """Make the application for operators alone: metrics, and health with its checks."""
-    own = replace(options, docs=False, health_checks=True, requests=Unmeasured(), cors_origins=())
+    own = replace(
+        options,
+        docs=False,
+        health_checks=True,
+        requests=Unmeasured(),
+        log=unlogged,
+        cors_origins=(),
+    )
     app = _application(own)
     app.router.routes.extend(operations.router(gatepost.checks, own).routes)
     app.router.routes.extend(operations.metrics_routes(own))
@@ -78,6 +85,8 @@ def _application(options: HttpOptions) -> Application:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own traces would hold query strings, and the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={
             AlreadyAnswered: on_already_answered,
             RequestRefused: problems.on_refused,

@@ -11,21 +11,24 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.limits import Standings, telling
 from ...domain.audit import ClientContext
 from ...domain.errors import OriginNotAllowed
-from ..request_id import REQUEST_ID
 from .client_address import CLIENT_KEY, clean_user_agent, client_ip
 from .cors import Cors, RawHeaders
 from .deadlines import RequestDeadlines, RequestTime
 from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
 from .options import HttpOptions
+from .principal import PRINCIPAL_KEY
 from .rate_limits import rate_limit_headers
 
 MAX_BODY = 64 * 1024
 
 _log = logging.getLogger(__name__)
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# W3C Trace Context section 3.2, of the version that has one; zeros alone are no id.
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _DEFAULTS: RawHeaders = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -50,6 +53,7 @@ class Layer:
         self._problems = problems
         self._proxies = options.trusted_proxies
         self._requests = options.requests
+        self._told = options.log
         self._draining = options.draining
         self._deadlines = RequestDeadlines(
             options.body_seconds, options.work_seconds, options.commit_seconds
@@ -66,6 +70,7 @@ class Layer:
         scope[CLIENT_KEY] = client = self._client(scope, headers)
         # A task of the server's for each request: nothing has to be taken back.
         REQUEST_ID.set(client.request_id)
+        TRACEPARENT.set(_traceparent(headers.get(b"traceparent")))
         with telling() as standings:
             patience = RequestTime(self._deadlines)
             answer = _Answer(
@@ -80,7 +85,17 @@ class Layer:
                 patience.stop()
                 self._requests.in_flight -= 1
                 seconds = time.perf_counter() - started
-                self._requests.observed(scope["method"], _template(scope), answer.status, seconds)
+                route = _template(scope)
+                self._requests.observed(scope["method"], route, answer.status, seconds)
+                who = scope.get(PRINCIPAL_KEY)
+                self._told(
+                    scope["method"],
+                    route,
+                    answer.status,
+                    seconds,
+                    scope[CLIENT_KEY],
+                    who and who.account_id,
+                )
 
     async def _answer(
         self,
@@ -186,6 +201,10 @@ def _reading(scope: Scope) -> Scope:
     The server goes by the scope that it made, and leaves out the body.
     """
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _traceparent(given: bytes | None) -> str | None:
+    return given.decode() if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
 def _template(scope: Scope) -> str:

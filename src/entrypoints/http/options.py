@@ -6,6 +6,9 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
+from uuid import UUID
+
+from ...domain.audit import ClientContext
 
 Network = IPv4Network | IPv6Network
 
@@ -58,17 +61,26 @@ class Unmeasured(RequestMetrics):
         return None
 
 
+# Is told of every answer: method, template of the route, status, seconds, the client, and the
+# account that asked, if one did.
+RequestLog = Callable[[str, str, int, float, ClientContext, UUID | None], None]
+
+
+def unlogged(*_: object) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """Addresses, switches and trust; the defaults are those of a laptop.
 
     `public_url` is where clients reach this service, `frontend_url` where people do; links and
     origins come from these two alone, never from a request. `draining` tells whether the process
-    is about to stop. `requests` times them; `metrics` renders what `/metrics` answers, and
-    without it there is none. `health_checks` tells whether `/health` shows what it looked at, and
-    `check_seconds` how long each thing looked at has to answer. A body takes at most
-    `body_seconds` to arrive, the work until the answer `work_seconds`, and
-    a commit that is under way by then `commit_seconds` more. `routes` are those that there are.
+    is about to stop. `requests` times them and `log` is told of each; `metrics` renders what
+    `/metrics` answers, and without it there is none. `health_checks` tells whether `/health`
+    shows what it looked at, and `check_seconds` how long each thing looked at has to answer. A
+    body takes at most `body_seconds` to arrive, the work until the answer `work_seconds`, and a
+    commit that is under way by then `commit_seconds` more. `routes` are those that there are.
     """
 
     version: str = "unknown"
@@ -80,6 +92,7 @@ class HttpOptions:
     trusted_proxies: tuple[Network, ...] = ()
     draining: Callable[[], bool] = _never
     requests: RequestMetrics = field(default_factory=Unmeasured)
+    log: RequestLog = unlogged
     metrics: Callable[[], Awaitable[bytes]] | None = None
     health_checks: bool = True
     check_seconds: float = 1

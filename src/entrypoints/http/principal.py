@@ -20,7 +20,7 @@ from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
 from .json_body import read_json
 
-_PRINCIPAL = "gatepost.principal"
+PRINCIPAL_KEY = "gatepost.principal"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -36,7 +36,7 @@ class _Bearer(SecurityBase):
         self.scheme_name = "bearer"
 
     async def __call__(self, request: Request) -> Principal:
-        principal: Principal = request.scope[_PRINCIPAL]
+        principal: Principal = request.scope[PRINCIPAL_KEY]
         return principal
 
 
@@ -99,7 +99,7 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
         principal = await authenticate(access_token=bearer_token(request))
         for scope in scopes:
             principal.require(scope)
-        request.scope[_PRINCIPAL] = principal
+        request.scope[PRINCIPAL_KEY] = principal
         if principal.client_id is not None:
             client = replace(client_of(request.scope), client_id=str(principal.client_id))
             request.scope[CLIENT_KEY] = client
@@ -119,7 +119,7 @@ def _straight(endpoint: Callable[..., Any]) -> Handler:
     """Call an endpoint that needs nothing but its caller: a third less work on hot routes."""
 
     async def handle(request: Request) -> Response:
-        answer: Response = await endpoint(request.scope[_PRINCIPAL])
+        answer: Response = await endpoint(request.scope[PRINCIPAL_KEY])
         return answer
 
     return handle

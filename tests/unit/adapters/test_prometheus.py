@@ -46,6 +46,12 @@ def test_outcomes_are_counted_by_bounded_labels(metrics: PrometheusMetrics) -> N
     metrics.uncounted(Rule.LOGIN, refused=True)
     metrics.uncounted(Rule.USER, refused=False)
     metrics.store_lost()
+    metrics.connected(0.001)
+    metrics.not_connected()
+    assert value_of(metrics, "gatepost_audit_events_total", "key.created", "success") == 1
+    assert value_of(metrics, "gatepost_audit_events_total", "session.refused", "failure") == 1
+    assert value_of(metrics, "db_client_connection_wait_time_seconds_count") == 1
+    assert value_of(metrics, "db_client_connection_timeouts_total") == 1
     assert value_of(metrics, "gatepost_registrations_total", "success") == 1
     assert value_of(metrics, "gatepost_registrations_total", "username_taken") == 1
     assert value_of(metrics, "gatepost_logins_total", "password", "success", "") == 1

@@ -19,6 +19,7 @@ from gatepost.domain.audit import ClientContext
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
 from gatepost.entrypoints.http.app import HttpOptions, create_app
+from tests import leaks
 
 PUBLIC_URL = "https://id.example.com"
 FRONTEND = "https://app.example.com"
@@ -30,6 +31,7 @@ OPTIONS = HttpOptions(
     frontend_url=FRONTEND,
     docs=True,
     cors_origins=(PARTNER,),
+    log=leaks.request_lines,
 )
 OWN_SCRIPT = {"X-Requested-With": "gatepost", "Origin": FRONTEND}
 COOKIE = "__Host-gatepost_refresh"
@@ -54,7 +56,7 @@ class Service:
         await self.work()
         mails = [mail for mail in self.ports.mailer.sent_to(address) if mail.link]
         assert mails[-1].template in templates
-        return str(mails[-1].link).partition("#token=")[2]
+        return leaks.secret(str(mails[-1].link).partition("#token=")[2])
 
     async def registered(self, username: str) -> None:
         body = {
