@@ -128,7 +128,7 @@ $(SECRETS):
 # requirements-dev.lock  all of it, and the tools
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
-EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
+EXTRAS = --extra service --extra objectstore --extra redis --extra smtp --extra bcrypt --extra webhooks
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
