@@ -24,9 +24,9 @@ class EndpointDisabled(Exception):
     """The endpoint was disabled for its failures; what is queued for it is held."""
 
 
-def delivery_job(job_id: UUID, delivery_id: DeliveryId) -> Job:
+def delivery_job(job_id: UUID, delivery_id: DeliveryId, endpoint_id: EndpointId) -> Job:
     payload = {"delivery_id": str(delivery_id)}
-    return Job(id=job_id, name=JobName.DELIVER_WEBHOOK, payload=payload)
+    return Job(id=job_id, name=JobName.DELIVER_WEBHOOK, payload=payload, lane=endpoint_id)
 
 
 def body_of(event: DomainEvent) -> str:
@@ -64,7 +64,7 @@ class QueueDeliveries:
             created_at=self.now(),
         )
         if await tx.webhooks.add_delivery(delivery):
-            await tx.jobs.enqueue(delivery_job(delivery.id, delivery.id))
+            await tx.jobs.enqueue(delivery_job(delivery.id, delivery.id, endpoint.id))
 
 
 @dataclass(frozen=True, slots=True)

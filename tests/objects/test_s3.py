@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -199,10 +200,10 @@ def test_an_export_waits_for_the_store_and_goes_with_its_account(tmp_path: Path)
         assert SECRET not in service.log()
 
 
-def ready(client: httpx2.Client, path: str) -> dict[str, str]:
+def ready(client: httpx2.Client, path: str) -> dict[str, Any]:
     deadline = time.monotonic() + 2 * MAILS_WITHIN
     while time.monotonic() < deadline:
-        found: dict[str, str] = client.get(path).json()
+        found: dict[str, Any] = client.get(path).json()
         if found["status"] == "ready":
             return found
         time.sleep(0.1)

@@ -96,6 +96,7 @@ def job_of(queued: QueuedJob) -> Job:
         name=JobName(queued.entrypoint),
         payload=json.loads(payload),
         account_id=UUID(str(headers["account_id"])) if "account_id" in headers else None,
+        lane=UUID(str(headers["lane"])) if "lane" in headers else None,
     )
 
 
@@ -201,5 +202,5 @@ def _record(row: Mapping[str, Any]) -> JobRecord:
 
 
 def _headers(job: Job) -> dict[str, str]:
-    owner = {} if job.account_id is None else {"account_id": str(job.account_id)}
-    return {"job_id": str(job.id), **owner}
+    told = {"job_id": job.id, "account_id": job.account_id, "lane": job.lane}
+    return {name: str(value) for name, value in told.items() if value is not None}

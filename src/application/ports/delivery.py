@@ -40,6 +40,11 @@ class JobName(StrEnum):
         return _AT_ONCE.get(self)
 
     @property
+    def at_once_in_lane(self) -> int | None:
+        """Tell how many of one lane may; None where there are no lanes."""
+        return _AT_ONCE_IN_LANE.get(self)
+
+    @property
     def deadline(self) -> timedelta:
         """Tell how long one may run; what hangs is given up and tried again."""
         return _DEADLINE.get(self, _SHORT)
@@ -55,6 +60,8 @@ _PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
 _ORDINARY = 10
 # Of the heavy ones a few: connections, and the hands of workers, are for who waits.
 _AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.DELIVER_WEBHOOK: 16, JobName.PURGE: 1}
+# One receiver that hangs takes no more than its part of those, and the others go on.
+_AT_ONCE_IN_LANE = {JobName.DELIVER_WEBHOOK: 4}
 _DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
 _SHORT = timedelta(minutes=1)
 # A receiver that is down is another's: it is asked less often than servers of our own.
@@ -66,13 +73,15 @@ class Job:
     """Work for later: at least once, so handlers are idempotent by `id`.
 
     The payload is JSON with string values; addresses and tokens in it are sealed. `account_id`
-    tells whose it is, where that is known: his jobs go with him.
+    tells whose it is, where that is known: his jobs go with him. `lane` tells what it keeps busy:
+    no more jobs of a lane run at once than its name allows, and the rest waits its turn.
     """
 
     id: UUID
     name: JobName
     payload: Mapping[str, str]
     account_id: UUID | None = None
+    lane: UUID | None = None
 
 
 class MailTemplate(StrEnum):
