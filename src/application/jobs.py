@@ -87,9 +87,10 @@ class PurgeExpired:
     async def __call__(self, job: Job | None = None) -> None:
         while await self._batch() >= _BATCH:
             continue
-        while await self._close_exports() >= _BATCH:
-            continue
         while await self.limiter.sweep(_BATCH) >= _BATCH:
+            continue
+        # Last: where their store is down, all else is done.
+        while await self._close_exports() >= _BATCH:
             continue
 
     async def _batch(self) -> int:
@@ -116,9 +117,15 @@ class PurgeExpired:
         now = self.now()
         async with self.uow() as tx:
             due = await tx.exports.list_due(now, _BATCH)
+        if not due:
+            return 0
+        for export in due:
+            await self.exports.remove(export.id)
+        async with self.uow() as tx:
             for export in due:
-                await self.exports.remove(export.id)
-                await tx.exports.save(export.at(now))
+                # Anew, under lock: one may have gone or been finished meanwhile.
+                if found := await tx.exports.get(export.id, lock=True):
+                    await tx.exports.save(found.at(now))
             await tx.commit()
         return len(due)
 
