@@ -394,10 +394,12 @@ def _jobs(
             JobName.REMOVE_EXPORT: RemoveExport(p.exports),
             JobName.PUBLISH_EVENT: PublishEvent(p.cipher, told),
             JobName.DELIVER_WEBHOOK: DeliverWebhook(
-                p.uow, p.webhooks, p.cipher, postbox, auditor, p.now
+                p.uow, p.webhooks, p.cipher, postbox, auditor, p.metrics, p.now
             ),
             JobName.RESEAL_SECRETS: ResealSecrets(p.uow, p.cipher, auditor, p.now),
         },
         list=ListJobs(p.uow),
         dead=DeadLetters(p.uow, auditor, p.now),
+        metrics=p.metrics,
+        now=p.now,
     )

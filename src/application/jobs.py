@@ -13,7 +13,7 @@ from ..domain.limits import Rule, address_key
 from ..domain.webhooks import DELIVERIES_KEPT
 from .audit import Auditor
 from .limits import Limits
-from .ports.delivery import BacklogReader, Job, JobName
+from .ports.delivery import BacklogReader, Job, JobName, Metrics
 from .ports.exports import ExportStore
 from .ports.limits import RateLimiter
 from .ports.security import Cipher, Clock, Secrets
@@ -209,8 +209,16 @@ class Jobs:
     handlers: Mapping[JobName, Handler]
     list: ListJobs
     dead: DeadLetters
+    metrics: Metrics
+    now: Clock
 
     async def run(self, job: Job) -> None:
         """Do one job, within its deadline; whatever it raises means: again later."""
-        async with asyncio.timeout(job.name.deadline.total_seconds()):
-            await self.handlers[job.name](job)
+        begun, failed = self.now(), True
+        try:
+            async with asyncio.timeout(job.name.deadline.total_seconds()):
+                await self.handlers[job.name](job)
+            failed = False
+        finally:
+            seconds = (self.now() - begun).total_seconds()
+            self.metrics.job_ended(job.name, seconds, failed=failed)

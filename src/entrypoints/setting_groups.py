@@ -102,6 +102,12 @@ class JobSettings(Group):
         description="Celery's broker, which `worker` hands jobs to instead of doing them:"
         " redis://, rediss://, amqp:// or amqps://.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which `worker` shows its metrics; each on a host needs its own.",
+    )
 
 
 class ExportSettings(Group):

@@ -10,6 +10,7 @@ from uuid import UUID
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditType
 from ...domain.errors import ValidationFailed
+from ...domain.keys import KeyState
 from ...domain.limits import Rule
 
 
@@ -155,18 +156,21 @@ class Mailer(Protocol):
 class Backlog:
     """How the queue stands: jobs that wait, those given up, seconds since the oldest was due.
 
-    `undeliverable` are the mails of the last day whose address was refused for good.
+    `undeliverable` are the mails of the last day whose address was refused for good. `key_ages`
+    tells, of what else goes on by the clock, how old the oldest signing key of each state is, in
+    seconds; once a key signs, from then on.
     """
 
     pending: int
     failed: int
     oldest_seconds: float
     undeliverable: int = 0
+    key_ages: Mapping[KeyState, float] = field(default_factory=dict)
 
 
 class BacklogReader(Protocol):
     async def read(self) -> Backlog:
-        """Look at the queue, outside any transaction; raises Unavailable."""
+        """Look at queue and keys, outside any transaction; raises Unavailable."""
         ...
 
 
@@ -186,6 +190,14 @@ class Grant(StrEnum):
     PASSWORD = "password"  # noqa: S105
     REFRESH_TOKEN = "refresh_token"  # noqa: S105
     CLIENT_CREDENTIALS = "client_credentials"
+
+
+class WebhookResult(StrEnum):
+    """How an attempt to deliver ended: also for good, or to be tried again."""
+
+    DELIVERED = "delivered"
+    RETRIED = "retried"
+    FAILED = "failed"
 
 
 class Level(StrEnum):
@@ -232,6 +244,18 @@ class Metrics(Protocol):
 
     def hash_refused(self) -> None:
         """The queue of passwords to hash was full."""
+        ...
+
+    def job_ended(self, name: JobName, seconds: float, *, failed: bool) -> None:
+        """A worker was done with a job, or could not do it and will try it again."""
+        ...
+
+    def webhook_sent(self, result: WebhookResult, seconds: float) -> None:
+        """A webhook was posted, or could not be."""
+        ...
+
+    def webhook_disabled(self) -> None:
+        """An endpoint was disabled for its failures."""
         ...
 
     def watch(self, level: Level, read: Callable[[], float]) -> None:
