@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
+.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client test-objects fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -63,6 +63,9 @@ fuzz: .venv/.dev  ## Generated requests against a running service, as user and a
 
 test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client; needs Node 20 and npm
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
+
+test-objects: .venv/.dev .venv/.objects  ## Keep exports in a bucket behind the S3 protocol; two minutes
+	@exec .venv/bin/python -m pytest -s tests/objects $(ARGS)
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
@@ -135,16 +138,19 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 		-c requirements.lock -o requirements-run.lock && \
 	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
+# The S3 server of `make test-objects` would triple the development set: it has its own.
+OBJECTS = tests/objects/requirements
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
-	@into=.; $(LOCK) || { \
+	@into=.; $(LOCK) && uv $(subst pyproject.toml,$(OBJECTS).in,$(COMPILE)) $(ARGS) \
+		-o $(OBJECTS).lock || { \
 		echo "Next: see which requirement in pyproject.toml cannot be met." >&2; exit 1; }
 
 # Compiled again, the files must come out the same. Without a registry (uv's exit code 2) what
 # the locks installed must at least satisfy pyproject.toml; that needs no network.
 check-locks: .venv/.dev
-	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) || { \
+	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) $(OBJECTS).lock || { \
 		echo "Next: make lock; a lock file names no host." >&2; exit 1; }
 	@into=$$(mktemp -d) && trap 'rm -rf "$$into"' EXIT && cp pyproject.toml $(LOCKS) "$$into" && \
 	root=$$(pwd -P) && said=$$( ($(LOCK)) 2>&1 ); code=$$?; same=yes; \
@@ -203,6 +209,13 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 	@echo "Installing the locked packages and tools into .venv; the first time takes minutes."
 	@$(HASHED) -r requirements-dev.lock && $(PROJECT) || $(RETRY)
 	@touch .venv/.run .venv/.dev
+
+.venv/.objects: .venv/.dev $(OBJECTS).lock
+	@echo "Installing an S3 server for the tests into .venv/objects."
+	@.venv/bin/python -m venv --clear .venv/objects && \
+		.venv/objects/bin/python -m pip --disable-pip-version-check -qq install \
+		--require-hashes --no-deps -r $(OBJECTS).lock || $(RETRY)
+	@touch .venv/.objects
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
