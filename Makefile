@@ -10,7 +10,7 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference docs image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
-.PHONY: test-examples test-package test-dashboards fuzz
+.PHONY: test-examples test-package test-dashboards test-objects fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks lock clean
 
 help:  ## Print this list
@@ -78,6 +78,9 @@ test-examples: .venv/.examples  ## Run the programs under examples/; a minute
 
 test-dashboards: .venv/.dev  ## Ask all queries of dashboard and alerts of a Prometheus; needs prometheus
 	@exec .venv/bin/python -m pytest -s tests/dashboards $(ARGS)
+
+test-objects: .venv/.dev .venv/.objects  ## Keep exports in a bucket behind the S3 protocol; two minutes
+	@exec .venv/bin/python -m pytest -s tests/objects $(ARGS)
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
@@ -158,7 +161,7 @@ $(SECRETS):
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
-EXTRAS_DEV = --extra celery --extra otel --extra embedded --extra verifier
+EXTRAS_DEV = --extra celery --extra objectstore --extra otel --extra embedded --extra verifier
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
@@ -168,17 +171,20 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock && \
 	uv $(COMPILE) --group examples $(ARGS) \
 		-c requirements-dev.lock -o examples/requirements.lock
+# The S3 server of `make test-objects` would triple the development set: it has its own.
+OBJECTS = tests/objects/requirements
 LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-docs.lock \
 	examples/requirements.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
-	@into=.; $(LOCK) || { \
+	@into=.; $(LOCK) && uv $(subst pyproject.toml,$(OBJECTS).in,$(COMPILE)) $(ARGS) \
+		-o $(OBJECTS).lock || { \
 		echo "Next: see which requirement in pyproject.toml cannot be met." >&2; exit 1; }
 
 # Compiled again, the files must come out the same. Without a registry (uv's exit code 2) what
 # the locks installed must at least satisfy pyproject.toml; that needs no network.
 check-locks: .venv/.dev
-	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) || { \
+	@! grep -nE '://|index-url|find-links|trusted-host|\.(com|dev|io|net|org)([^a-z]|$$)' $(LOCKS) $(OBJECTS).lock || { \
 		echo "Next: make lock; a lock file names no host." >&2; exit 1; }
 	@into=$$(mktemp -d) && trap 'rm -rf "$$into"' EXIT && \
 	mkdir "$$into/examples" && for file in pyproject.toml $(LOCKS); do cp "$$file" "$$into/$$file"; done && \
@@ -248,6 +254,13 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 	@echo "Installing what the examples need into .venv/examples."
 	@$(HASHED) --upgrade --target .venv/examples -r examples/requirements.lock || $(RETRY)
 	@touch .venv/.examples
+
+.venv/.objects: .venv/.dev $(OBJECTS).lock
+	@echo "Installing an S3 server for the tests into .venv/objects."
+	@.venv/bin/python -m venv --clear .venv/objects && \
+		.venv/objects/bin/python -m pip --disable-pip-version-check -qq install \
+		--require-hashes --no-deps -r $(OBJECTS).lock || $(RETRY)
+	@touch .venv/.objects
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist

@@ -187,8 +187,8 @@ def metrics() -> str:
         + _MADE
         + "`/metrics` in Prometheus' text format, on `GATEPOST_HTTP__MANAGEMENT_PORT` where there"
         " is one: the sum over all server processes of an instance, whichever answers. Besides"
-        " these, `process_*` as Prometheus' libraries name them. Workers have no port; their"
-        " backlog is in the `outbox` metrics.\n\n"
+        " these, `process_*` as Prometheus' libraries name them. Workers show theirs on"
+        " `GATEPOST_JOBS__METRICS_PORT`, where it is set; their backlog is seen on any server.\n\n"
         + _table(("name", "type", "labels", "meaning"), rows)
     )
 

@@ -16,12 +16,21 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+    start_http_server,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ..application.ports.delivery import Backlog, Grant, Level, Metrics, RefreshOutcome
+from ..application.ports.delivery import (
+    Backlog,
+    Grant,
+    JobName,
+    Level,
+    Metrics,
+    RefreshOutcome,
+    WebhookResult,
+)
 from ..domain.audit import AuditResult, AuditType
 from ..domain.limits import Rule
 
@@ -30,6 +39,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _UNCOUNTED_OUTCOMES = ("let_pass", "refused")
 _WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_WEBHOOK_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)
+_JOB_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 1800)
 _HASH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -136,6 +147,35 @@ UNDELIVERABLE = Described(
     "gauge",
     "Mails of the last day whose address the mail server refused for good.",
 )
+JOBS = Described(
+    "gatepost_outbox_deliveries_total",
+    "counter",
+    "Attempts of workers at jobs, by their names: `done`, or `failed` and tried again.",
+    ("kind", "result"),
+)
+JOB_SECONDS = Described(
+    "gatepost_outbox_delivery_duration_seconds", "histogram", "One attempt at a job.", ("kind",)
+)
+WEBHOOKS = Described(
+    "gatepost_webhook_deliveries_total",
+    "counter",
+    "Attempts to tell an endpoint: `delivered`, `retried` later, or `failed` for the last time.",
+    ("result",),
+)
+WEBHOOK_SECONDS = Described(
+    "gatepost_webhook_duration_seconds", "histogram", "One such attempt, until it was answered."
+)
+WEBHOOKS_DISABLED = Described(
+    "gatepost_webhook_endpoints_disabled_total",
+    "counter",
+    "Endpoints disabled because they failed for too long, or said that they are gone.",
+)
+KEY_AGE = Described(
+    "gatepost_signing_key_age_seconds",
+    "gauge",
+    "Age of the oldest signing key of a state; once it signs, from then on.",
+    ("state",),
+)
 BUILD = Described("gatepost_build_info", "gauge", "Always 1.", ("version",))
 CATALOGUE = (
     REQUESTS,
@@ -159,6 +199,12 @@ CATALOGUE = (
     OLDEST,
     FAILED,
     UNDELIVERABLE,
+    JOBS,
+    JOB_SECONDS,
+    WEBHOOKS,
+    WEBHOOK_SECONDS,
+    WEBHOOKS_DISABLED,
+    KEY_AGE,
     BUILD,
 )
 
@@ -200,6 +246,16 @@ class PrometheusMetrics(Metrics):
         self._hash_refused = self._counter(HASH_REFUSED)
         self._connection_wait = self._histogram(CONNECTION_WAIT, _WAIT_BUCKETS)
         self._connection_timeouts = self._counter(CONNECTION_TIMEOUTS)
+        jobs = self._counter(JOBS)
+        self._jobs = {
+            (name, failed): jobs.labels(name.value, "failed" if failed else "done")
+            for name in JobName
+            for failed in (True, False)
+        }
+        self._job_seconds = self._histogram(JOB_SECONDS, _JOB_BUCKETS)
+        self._webhooks = _children(self._counter(WEBHOOKS), WebhookResult)
+        self._webhook_seconds = self._histogram(WEBHOOK_SECONDS, _WEBHOOK_BUCKETS)
+        self._webhooks_disabled = self._counter(WEBHOOKS_DISABLED)
         connections = self._gauge(CONNECTIONS)
         self._levels = {
             Level.HASHES_WAITING: self._gauge(HASH_QUEUE),
@@ -247,6 +303,17 @@ class PrometheusMetrics(Metrics):
     def not_connected(self) -> None:
         self._connection_timeouts.inc()
 
+    def job_ended(self, name: JobName, seconds: float, *, failed: bool) -> None:
+        self._jobs[name, failed].inc()
+        self._job_seconds.labels(name.value).observe(seconds)
+
+    def webhook_sent(self, result: WebhookResult, seconds: float) -> None:
+        self._webhooks[result].inc()
+        self._webhook_seconds.observe(seconds)
+
+    def webhook_disabled(self) -> None:
+        self._webhooks_disabled.inc()
+
     def watch(self, level: Level, read: Callable[[], float]) -> None:
         self._watched[level] = read
 
@@ -270,6 +337,13 @@ class PrometheusMetrics(Metrics):
         shared = CollectorRegistry()
         MultiProcessCollector(shared, self._folder)  # type: ignore[no-untyped-call]
         return generate_latest(shared) + generate_latest(own)
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer scrapes of this process alone, in a thread of its own; raises OSError."""
+        own = CollectorRegistry(auto_describe=False)
+        own.register(_Sampled(self.sample, self._registry))
+        own.register(_Told(self._version, None))
+        start_http_server(port, host, own)
 
     def _counter(self, metric: Described) -> Counter:
         return Counter(metric.name, metric.about, metric.labels, registry=self._registry)
@@ -314,6 +388,18 @@ def _children(counter: Counter, labels: Iterable[str]) -> Mapping[str, Counter]:
     return {label: counter.labels(str(label)) for label in labels}
 
 
+class _Sampled(Collector):
+    """Reads the levels before they are shown."""
+
+    def __init__(self, sample: Callable[[], None], registry: Collector) -> None:
+        self._sample = sample
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        self._sample()
+        return self._registry.collect()
+
+
 class _Told(Collector):
     """What is the same for every process."""
 
@@ -330,6 +416,10 @@ class _Told(Collector):
             yield _level(OLDEST, self._backlog.oldest_seconds)
             yield _level(FAILED, self._backlog.failed)
             yield _level(UNDELIVERABLE, self._backlog.undeliverable)
+            ages = GaugeMetricFamily(KEY_AGE.name, KEY_AGE.about, labels=KEY_AGE.labels)
+            for state, seconds in self._backlog.key_ages.items():
+                ages.add_metric([state.value], seconds)
+            yield ages
 
 
 def _level(metric: Described, value: float) -> Metric:

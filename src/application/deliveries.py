@@ -7,10 +7,17 @@ from uuid import UUID
 
 from ..domain.audit import AuditType, ClientContext
 from ..domain.events import DomainEvent, data_of
-from ..domain.webhooks import Delivery, DeliveryId, Endpoint, EndpointId, Outcome
+from ..domain.webhooks import (
+    Delivery,
+    DeliveryId,
+    DeliveryStatus,
+    Endpoint,
+    EndpointId,
+    Outcome,
+)
 from .audit import Auditor
 from .mail import Postbox
-from .ports.delivery import Job, JobName, MailTemplate
+from .ports.delivery import Job, JobName, MailTemplate, Metrics, WebhookResult
 from .ports.security import Cipher, Clock, SealPurpose, Secrets
 from .ports.storage import Transaction, UnitOfWork
 from .ports.webhooks import Message, WebhookSender
@@ -24,9 +31,9 @@ class EndpointDisabled(Exception):
     """The endpoint was disabled for its failures; what is queued for it is held."""
 
 
-def delivery_job(job_id: UUID, delivery_id: DeliveryId) -> Job:
+def delivery_job(job_id: UUID, delivery_id: DeliveryId, endpoint_id: EndpointId) -> Job:
     payload = {"delivery_id": str(delivery_id)}
-    return Job(id=job_id, name=JobName.DELIVER_WEBHOOK, payload=payload)
+    return Job(id=job_id, name=JobName.DELIVER_WEBHOOK, payload=payload, lane=endpoint_id)
 
 
 def body_of(event: DomainEvent) -> str:
@@ -64,7 +71,7 @@ class QueueDeliveries:
             created_at=self.now(),
         )
         if await tx.webhooks.add_delivery(delivery):
-            await tx.jobs.enqueue(delivery_job(delivery.id, delivery.id))
+            await tx.jobs.enqueue(delivery_job(delivery.id, delivery.id, endpoint.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class DeliverWebhook:
     cipher: Cipher
     postbox: Postbox
     auditor: Auditor
+    metrics: Metrics
     now: Clock
 
     async def __call__(self, job: Job) -> None:
@@ -132,10 +140,19 @@ class DeliverWebhook:
                 delivery = delivery.hold()
             await tx.webhooks.save_delivery(delivery)
             await tx.commit()
+        self._count(delivery, outcome, is_lost)
         if is_lost:
             raise EndpointDisabled
         if delivery.is_pending:
             raise DeliveryFailed
+
+    def _count(self, delivery: Delivery, outcome: Outcome, is_lost: bool) -> None:
+        given_up = delivery.status is DeliveryStatus.FAILED
+        failed = WebhookResult.FAILED if given_up else WebhookResult.RETRIED
+        result = WebhookResult.DELIVERED if outcome.is_success else failed
+        self.metrics.webhook_sent(result, outcome.duration_ms / 1000)
+        if is_lost:
+            self.metrics.webhook_disabled()
 
     async def _note_outcome(
         self, tx: Transaction, endpoint_id: EndpointId, outcome: Outcome, now: datetime

@@ -1,13 +1,14 @@
 """Exports: asked for with the password, built by a worker, fetched for a day."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import parse_existing
-from ..domain.errors import AccessTokenInvalid, NotFound, WrongPassword
+from ..domain.errors import AccessTokenInvalid, NotFound, Unavailable, WrongPassword
 from ..domain.exports import CLOSED, OPEN, Export, ExportId, ExportStatus
 from ..domain.roles import Principal, Scope
 from .archive import Archive
@@ -19,6 +20,11 @@ from .ports.exports import ExportStore
 from .ports.security import Clock, Secrets
 from .ports.storage import Transaction, UnitOfWork
 from .reauthentication import Reauthenticate
+
+# Of an export that is soon done nobody sees how; of a long one twenty steps are enough.
+_PIECES_UNTOLD, _STEP = 200, 5
+# All of it is there when the store has taken it.
+_NEARLY_ALL = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,7 @@ class BuildExport:
         export_id = _export_of(job)
         owner = await self._begin(export_id)
         if owner is not None:
-            size = await self.store.write(export_id, self.archive(owner, self.now()))
+            size = await self.store.write(export_id, self._content(export_id, owner))
             await self._finish(export_id, size)
         if not await self._is_ready(export_id):
             await self.store.remove(export_id)
@@ -173,6 +179,26 @@ class BuildExport:
                 await tx.exports.save(export.start())
                 await tx.commit()
         return owner
+
+    async def _content(self, export_id: ExportId, owner: Account) -> AsyncIterator[bytes]:
+        """Pass the archive on as it is written, and tell how far that is."""
+        async with self.uow() as tx:
+            total = await tx.exports.count_items(owner.id)
+        told, pieces = 0, 0
+        async for piece in self.archive(owner, self.now()):
+            yield piece
+            pieces += 1
+            percent = min(100 * pieces // (total + 1), _NEARLY_ALL)
+            if pieces % _PIECES_UNTOLD == 0 and percent >= told + _STEP:
+                await self._tell(export_id, percent)
+                told = percent
+
+    async def _tell(self, export_id: ExportId, percent: int) -> None:
+        """Write down the progress; an export does not fail because that does."""
+        with suppress(Unavailable):
+            async with self.uow() as tx:
+                await tx.exports.note_progress(export_id, percent)
+                await tx.commit()
 
     async def _finish(self, export_id: ExportId, size: int) -> None:
         now = self.now()

@@ -13,7 +13,7 @@ from ..domain.limits import Rule, address_key
 from ..domain.webhooks import DELIVERIES_KEPT
 from .audit import Auditor
 from .limits import Limits
-from .ports.delivery import BacklogReader, Job, JobName
+from .ports.delivery import BacklogReader, Job, JobName, Metrics
 from .ports.exports import ExportStore
 from .ports.limits import RateLimiter
 from .ports.security import Cipher, Clock, Secrets
@@ -87,9 +87,10 @@ class PurgeExpired:
     async def __call__(self, job: Job | None = None) -> None:
         while await self._batch() >= _BATCH:
             continue
-        while await self._close_exports() >= _BATCH:
-            continue
         while await self.limiter.sweep(_BATCH) >= _BATCH:
+            continue
+        # Last: where their store is down, all else is done.
+        while await self._close_exports() >= _BATCH:
             continue
 
     async def _batch(self) -> int:
@@ -116,9 +117,15 @@ class PurgeExpired:
         now = self.now()
         async with self.uow() as tx:
             due = await tx.exports.list_due(now, _BATCH)
+        if not due:
+            return 0
+        for export in due:
+            await self.exports.remove(export.id)
+        async with self.uow() as tx:
             for export in due:
-                await self.exports.remove(export.id)
-                await tx.exports.save(export.at(now))
+                # Anew, under lock: one may have gone or been finished meanwhile.
+                if found := await tx.exports.get(export.id, lock=True):
+                    await tx.exports.save(found.at(now))
             await tx.commit()
         return len(due)
 
@@ -202,8 +209,16 @@ class Jobs:
     handlers: Mapping[JobName, Handler]
     list: ListJobs
     dead: DeadLetters
+    metrics: Metrics
+    now: Clock
 
     async def run(self, job: Job) -> None:
         """Do one job, within its deadline; whatever it raises means: again later."""
-        async with asyncio.timeout(job.name.deadline.total_seconds()):
-            await self.handlers[job.name](job)
+        begun, failed = self.now(), True
+        try:
+            async with asyncio.timeout(job.name.deadline.total_seconds()):
+                await self.handlers[job.name](job)
+            failed = False
+        finally:
+            seconds = (self.now() - begun).total_seconds()
+            self.metrics.job_ended(job.name, seconds, failed=failed)

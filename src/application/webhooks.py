@@ -264,7 +264,9 @@ class EnableEndpoint:
             released = await tx.webhooks.release_held(endpoint_id, _BATCH)
             for delivery_id in released:
                 # An id of its own: the job that held it may not have ended yet.
-                await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery_id))
+                await tx.jobs.enqueue(
+                    delivery_job(self.secrets.new_id(), delivery_id, endpoint_id)
+                )
             await tx.commit()
         return len(released)
 
@@ -321,8 +323,8 @@ class RetryDelivery:
                 raise NotFound
             delivery = delivery.again()
             await tx.webhooks.save_delivery(delivery)
-            await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery.id))
             subject = delivery.endpoint_id
+            await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery.id, subject))
             await self.auditor.note(tx, type_, now, client, actor=who, subject=subject)
             await tx.commit()
         return delivery

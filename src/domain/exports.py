@@ -28,7 +28,10 @@ CLOSED = frozenset({ExportStatus.FAILED, ExportStatus.EXPIRED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """One export. `expires_at`: until then it is built, or, once ready, can be fetched."""
+    """One export. `expires_at`: until then it is built, or, once ready, can be fetched.
+
+    `progress`: how much of it is written, in per cent; it never goes back.
+    """
 
     id: ExportId
     account_id: AccountId
@@ -36,6 +39,7 @@ class Export:
     created_at: datetime
     expires_at: datetime
     size: int | None = None
+    progress: int = 0
 
     @classmethod
     def request(cls, export_id: ExportId, account_id: AccountId, now: datetime) -> "Export":
@@ -55,4 +59,5 @@ class Export:
         """Mark it ready; a second worker that built it again changes the size alone."""
         if self.status is ExportStatus.READY:
             return replace(self, size=size)
-        return replace(self, status=ExportStatus.READY, size=size, expires_at=now + KEPT)
+        ready = replace(self, status=ExportStatus.READY, expires_at=now + KEPT)
+        return replace(ready, size=size, progress=100)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import structlog
 from dependency_injector import containers, providers
@@ -13,7 +12,6 @@ from sqlalchemy.pool import QueuePool
 
 from ..adapters.argon2 import Argon2PasswordHasher
 from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
-from ..adapters.export_files import ExportFiles
 from ..adapters.jose import JwtAccessTokens
 from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
@@ -48,6 +46,7 @@ from ..domain.errors import GatepostError
 from ..domain.keys import KeyPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
+from .exporting import export_store
 from .mailing import mailer_of
 from .master_keys import master_keys
 from .rate_limits import (
@@ -97,10 +96,6 @@ def token_policy(settings: Settings) -> TokenPolicy:
 
 def key_policy(settings: Settings) -> KeyPolicy:
     return KeyPolicy(lifetime=settings.tokens.key_ttl)
-
-
-def exports_folder(settings: Settings) -> Path:
-    return settings.exports.dir or settings.data_dir / "exports"
 
 
 def _limiter_check(redis: RateLimiter | None, postgres: RateLimiter) -> LimiterHealth:
@@ -175,9 +170,7 @@ class Container(containers.DeclarativeContainer):
         now,
     )
     mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
-    exports: providers.Provider[ExportStore] = providers.Singleton(
-        ExportFiles, providers.Callable(exports_folder, settings), cipher
-    )
+    exports: providers.Provider[ExportStore] = providers.Singleton(export_store, settings, cipher)
     webhooks: providers.Provider[WebhookSender] = providers.Singleton(LateWebhooks, settings)
     ports: providers.Provider[Ports] = providers.Singleton(
         Ports,

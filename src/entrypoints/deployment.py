@@ -116,7 +116,8 @@ def file_is_open(deployment: Deployment) -> bool:
 
 def exports_wander(deployment: Deployment) -> bool:
     settings = deployment.settings
-    return not (settings.exports.dir or settings.data_dir).is_absolute()
+    in_folder = settings.exports.url is None
+    return in_folder and not (settings.exports.dir or settings.data_dir).is_absolute()
 
 
 def hashes_too_many(deployment: Deployment) -> bool:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from .. import __version__
 from ..application.ports.delivery import Backlog, BacklogReader
+from .settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     # Supervisors count nothing, and do without the library.
@@ -70,6 +72,24 @@ class Exposition:
             # Whatever is wrong with the database, what was counted here is shown.
             log.warning("job queue not looked at", error=type(failed).__name__)
             return None
+
+
+def worker_metrics(settings: Settings) -> "PrometheusMetrics | None":
+    """Show what this process counts, where a port is set for it; raises SettingsError."""
+    port = settings.jobs.metrics_port
+    if port is None:
+        return None
+    # It is for servers; a worker counts for itself.
+    os.environ.pop(FOLDER, None)
+    from ..adapters.prometheus import PrometheusMetrics
+
+    metrics = PrometheusMetrics(__version__)
+    try:
+        metrics.serve(settings.http.host, port)
+    except OSError as refused:
+        reason = (refused.strerror or "cannot be bound").lower()
+        raise SettingsError([f"{PREFIX}JOBS__METRICS_PORT: {port}, {reason}"]) from None
+    return metrics
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from .setting_types import (
     BaseUrl,
     BrokerUrl,
+    BucketUrl,
     Folder,
     Grace,
     Keys,
@@ -107,6 +108,12 @@ class JobSettings(Group):
         description="Celery's broker, which `worker` hands jobs to instead of doing them:"
         " redis://, rediss://, amqp:// or amqps://.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which `worker` shows its metrics; each on a host needs its own.",
+    )
 
 
 class ExportSettings(Group):
@@ -115,6 +122,30 @@ class ExportSettings(Group):
         description="Folder of data exports, the same for all replicas (a shared volume);"
         " `exports` in the data folder if unset.",
     )
+    url: BucketUrl | None = Field(
+        None,
+        description="Bucket of data exports, in place of a folder: s3://bucket/prefix, gs:// or"
+        " az://.",
+    )
+    endpoint: BaseUrl | None = Field(
+        None, description="Where the bucket is, when not at Amazon: MinIO, Ceph, R2 and others."
+    )
+    region: Line | None = Field(None, description="Region of the bucket, such as eu-central-1.")
+    access_key_id: SecretStr | None = Field(
+        None,
+        description="Who writes to the bucket; unset, as the platform says: AWS_*, or the role of"
+        " the machine.",
+    )
+    secret_access_key: SecretStr | None = Field(None, description="The key that goes with it.")
+
+    @property
+    def of_bucket(self) -> dict[str, str]:
+        """Return what is given beside the URL."""
+        secrets = ("access_key_id", "secret_access_key")
+        given = {name: getattr(self, name) for name in secrets}
+        shown = {name: secret.get_secret_value() for name, secret in given.items() if secret}
+        plain = {"endpoint": self.endpoint, "region": self.region}
+        return shown | {name: value for name, value in plain.items() if value}
 
 
 class WebhookSettings(Group):

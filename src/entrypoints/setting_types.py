@@ -22,6 +22,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd])")
 _WEB = ("http", "https")
 _BROKERS = ("redis", "rediss", "amqp", "amqps")
+_BUCKETS = ("s3", "gs", "az")
 _MAIL_URLS = "smtp://, smtps://, smtp+starttls://, file:///folder or console:"
 
 
@@ -120,6 +121,15 @@ def _broker_url(url: str) -> None:
         raise ValueError("redis://, rediss://, amqp:// or amqps:// and a host")
 
 
+def _bucket_url(url: str) -> str:
+    parts = _split(url)
+    if parts is None or parts.scheme not in _BUCKETS or not parts.netloc or "@" in parts.netloc:
+        raise ValueError("s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix")
+    if parts.query or parts.fragment:
+        raise ValueError("a URL without query or fragment")
+    return url
+
+
 def mail_target(url: str) -> SmtpServer | Path | None:
     """Return the server, the folder of `file:///folder`, None for `console:`, or raise ValueError.
 
@@ -166,5 +176,6 @@ Sender = Annotated[str, AfterValidator(_sender)]
 DatabaseUrl = Annotated[SecretStr, _secret(to_dsn)]
 RedisUrl = Annotated[SecretStr, _secret(_redis_url)]
 BrokerUrl = Annotated[SecretStr, _secret(_broker_url)]
+BucketUrl = Annotated[str, AfterValidator(_bucket_url)]
 MailUrl = Annotated[SecretStr, _secret(mail_target)]
 Keys = Annotated[SecretStr, _secret(MasterKeys.parse)]

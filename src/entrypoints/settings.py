@@ -300,6 +300,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         yield "DATABASE_DIRECT_URL: needs DATABASE_URL beside it"
     if settings.jobs.relay_url is not None and settings.database_url is None:
         yield f"{PREFIX}JOBS__RELAY_URL: needs DATABASE_URL beside it"
+    yield from _misplaced(settings.exports)
     if settings.management_port == settings.port:
         yield f"{PREFIX}HTTP__MANAGEMENT_PORT: another one than PORT"
     if password.memory_kib < 8 * password.parallelism:
@@ -309,6 +310,17 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}SESSIONS__IDLE_TTL: longer than ABSOLUTE_TTL"
     if settings.is_production:
         yield from _unsafe(settings)
+
+
+def _misplaced(exports: ExportSettings) -> Iterator[str]:
+    name = f"{PREFIX}EXPORTS__"
+    is_s3 = exports.url is not None and exports.url.startswith("s3://")
+    if exports.url is not None and exports.dir is not None:
+        yield f"{name}DIR: not beside {name}URL"
+    for given in () if is_s3 else exports.of_bucket:
+        yield f"{name}{given.upper()}: needs an s3:// {name}URL"
+    if (exports.access_key_id is None) != (exports.secret_access_key is None):
+        yield f"{name}SECRET_ACCESS_KEY: goes together with {name}ACCESS_KEY_ID"
 
 
 def _unsafe(settings: Settings) -> Iterator[str]:

@@ -13,6 +13,7 @@ from ..application.gatepost import Gatepost
 from ..application.ports.delivery import Job
 from ..domain.errors import Unavailable
 from .container import open_gatepost
+from .metrics import worker_metrics
 from .relaying import relay_jobs
 from .settings import Settings
 from .tracing import Traces, Untraced, tracing
@@ -36,14 +37,14 @@ async def _work(settings: Settings, subscribers: Sequence[Subscriber], traces: T
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    patience = _Patience(stop)
+    patience, metrics = _Patience(stop), worker_metrics(settings)
     while not stop.is_set():
         try:
             if settings.jobs.relay_url is not None:
                 log.info("worker hands jobs to celery")
                 await relay_jobs(settings, stop)
                 continue
-            async with open_gatepost(settings, subscribers=subscribers) as gatepost:
+            async with open_gatepost(settings, metrics, subscribers=subscribers) as gatepost:
                 log.info("worker takes jobs")
                 patience.renew()
                 await consume(settings.direct_url, run_of(gatepost, traces), stop)

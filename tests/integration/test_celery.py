@@ -50,7 +50,7 @@ from gatepost.domain.jobs import RetryPolicy
 async def run(job):
     reader, writer = await asyncio.open_unix_connection(os.environ["TEST_SOCKET"])
     sent = [os.getpid(), str(job.id), job.name, dict(job.payload),
-            job.account_id and str(job.account_id)]
+            job.account_id and str(job.account_id), job.lane and str(job.lane)]
     writer.write(json.dumps(sent).encode() + b"\\n")
     answer = (await reader.readline()).decode().strip()
     writer.close()
@@ -109,13 +109,14 @@ class Fleet:
         return self._log.read_text()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pid, job_id, name, payload, owner = json.loads(await reader.readline())
+        pid, job_id, name, payload, owner, lane = json.loads(await reader.readline())
         self.pids.append(pid)
         job = Job(
             id=UUID(job_id),
             name=JobName(name),
             payload=payload,
             account_id=UUID(owner) if owner else None,
+            lane=UUID(lane) if lane else None,
         )
         try:
             assert self.run is not None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from statistics import median
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,11 +22,13 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobFilter, JobState
-from gatepost.testing.builders import a_job
+from tests.children import IMPORTING, becomes_true
+from gatepost.testing.builders import a_job, new_id
 from gatepost.testing.contracts.jobs import (
     RETRIES,
     Work,
     becomes,
+    in_lane,
     kill,
     listed,
     queue,
@@ -357,6 +360,49 @@ async def test_all_that_is_slow_at_once_leaves_hands_for_a_mail(
 
     await working(work, run, mailed)
     assert sorted(begun) == sorted(slow)
+
+
+async def test_a_lane_that_hangs_leaves_the_waits_of_the_others_as_they_are(
+    uow: PostgresUnitOfWork, work: Work
+) -> None:
+    hanging, lane, stop, hangs = new_id(), new_id(), asyncio.Event(), asyncio.Event()
+    begun: dict[UUID, float] = {}
+    held: set[UUID] = set()
+    loop = asyncio.get_running_loop()
+
+    async def run(job: Job) -> None:
+        begun[job.id] = loop.time()
+        if job.lane == hanging:
+            held.add(job.id)
+            await hangs.wait()
+
+    async def waits() -> float:
+        """How long a job waits, at the median."""
+        seconds = []
+        for _ in range(25):
+            queued, job = loop.time(), in_lane(lane)
+            await queue(uow, job)
+            async with asyncio.timeout(20):
+                while job.id not in begun:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            seconds.append(begun[job.id] - queued)
+        return median(seconds)
+
+    async def nothing_is_left() -> bool:
+        return not await listed(uow)
+
+    worker = asyncio.create_task(work(run, stop))
+    alone = await waits()
+    ids = await queue(uow, *(in_lane(hanging) for _ in range(200)))
+    beside = await waits()
+    assert len(held) == JobName.DELIVER_WEBHOOK.at_once_in_lane
+    assert {record.attempts for record in await listed(uow)} == {0}
+    hangs.set()
+    await becomes(nothing_is_left, 30)
+    stop.set()
+    await worker
+    assert held == ids
+    assert beside < 3 * alone, f"{beside:.4f} s beside it, {alone:.4f} s alone"
 
 
 async def test_a_worker_that_loses_its_connection_does_not_wait_for_what_hangs(

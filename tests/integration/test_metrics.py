@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.postgres.health import PostgresBacklog
 from gatepost.testing.builders import new_id
+from gatepost.domain.keys import KeyState
 from tests.service import PASSWORD, Service, free_port, register, running
 
 WITHIN = 0.25
@@ -203,6 +204,23 @@ async def test_the_queue_is_counted_and_age_begins_when_a_job_is_due(url: str) -
                 type_,
             )
         assert (await backlog.read()).undeliverable == 1
+        assert (await backlog.read()).key_ages == {}
+        for kid, state, made, activated in (
+            ("a", "active", 9000, 60),
+            ("b", "retiring", 9000, 600),
+            ("c", "retiring", 9000, 6000),
+            ("d", "pending", 6, None),
+        ):
+            await connection.execute(
+                "INSERT INTO signing_keys"
+                " (kid, algorithm, sealed_private_key, state, created_at, activated_at)"
+                " VALUES ($1, 'ES256', '', $2, now() - $3 * interval '1 second',"
+                " now() - $4 * interval '1 second')",
+                *(kid, state, made, activated),
+            )
+        ages = (await backlog.read()).key_ages
+        near = {state: seconds // 60 for state, seconds in ages.items()}
+        assert near == {KeyState.ACTIVE: 1, KeyState.RETIRING: 100, KeyState.PENDING: 0}
     finally:
         await connection.close()
         await backlog.close()

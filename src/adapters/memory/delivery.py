@@ -7,12 +7,14 @@ from ...application.ports.delivery import (
     Backlog,
     BacklogReader,
     Grant,
+    JobName,
     Level,
     Mail,
     Mailer,
     Metrics,
     RefreshOutcome,
     Undeliverable,
+    WebhookResult,
 )
 from ...domain.audit import AuditType
 from ...domain.errors import Unavailable
@@ -98,6 +100,15 @@ class MemoryMetrics(Metrics):
 
     def not_connected(self) -> None:
         self.counts[("not_connected",)] += 1
+
+    def job_ended(self, name: JobName, seconds: float, *, failed: bool) -> None:
+        self.counts["job_ended", name.value, "failed" if failed else "done"] += 1
+
+    def webhook_sent(self, result: WebhookResult, seconds: float) -> None:
+        self.counts["webhook_sent", result.value] += 1
+
+    def webhook_disabled(self) -> None:
+        self.counts[("webhook_disabled",)] += 1
 
     def watch(self, level: Level, read: Callable[[], float]) -> None:
         self.watched[level] = read

@@ -1,6 +1,7 @@
 """Exports in memory: their rows, and their files."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from ...application.ports.exports import ExportRepository, ExportStore
@@ -11,6 +12,7 @@ from .repositories import Tables
 
 class MemoryExports(ExportRepository):
     def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._rows = tables.exports
 
     async def add(self, export: Export) -> None:
@@ -24,6 +26,16 @@ class MemoryExports(ExportRepository):
     async def save(self, export: Export) -> None:
         if export.id in self._rows:
             self._rows[export.id] = export
+
+    async def note_progress(self, export_id: ExportId, percent: int) -> None:
+        row = self._rows.get(export_id)
+        if row is not None and row.progress < percent:
+            self._rows[export_id] = replace(row, progress=percent)
+
+    async def count_items(self, account_id: AccountId) -> int:
+        sessions = self._tables.sessions.values()
+        own = sum(session.account_id == account_id for session in sessions)
+        return own + sum(account_id in (one.subject, one.actor) for one in self._tables.audit)
 
     async def list_of(self, account_id: AccountId) -> Sequence[Export]:
         own = [row for row in self._rows.values() if row.account_id == account_id]

@@ -17,10 +17,11 @@ from ...application.ports.delivery import Job, JobName
 from ...domain.errors import Unavailable
 from ...domain.jobs import RetryPolicy
 from .attempts import Attempts
-from .crashes import LiveQueries, TakeBack
+from .crashes import TakeBack
 from .dsn import to_dsn
 from .engine import connect
 from .failures import outages_as_unavailable
+from .lanes import FairQueries
 
 # A worker takes no more than it can do at once: what it holds when it dies, others wait for.
 _BATCH = 10
@@ -67,7 +68,7 @@ async def consume(
     attempts = Attempts(run, retries or RetryPolicy())
 
     def queue_on(driver: Driver) -> PgQueuer:
-        return queue_of(LiveQueries(driver), attempts.make, schedules)
+        return queue_of(FairQueries(driver), attempts.make, schedules)
 
     def end() -> None:
         attempts.end_within(pace.grace)
@@ -130,7 +131,7 @@ async def _pass_on(stop: asyncio.Event, queue: PgQueuer, end: Callable[[], None]
 
 
 def queue_of(
-    queries: LiveQueries,
+    queries: FairQueries,
     do: Callable[[models.Job], Awaitable[None]],
     schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> PgQueuer:
@@ -145,7 +146,7 @@ def queue_of(
     return queue
 
 
-def _tick(queries: LiveQueries, name: JobName) -> Callable[[models.Schedule], Awaitable[None]]:
+def _tick(queries: FairQueries, name: JobName) -> Callable[[models.Schedule], Awaitable[None]]:
     async def tick(_: models.Schedule) -> None:
         await queries.enqueue(
             name.value,

@@ -12,13 +12,9 @@ from typing import Any
 import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.domain import models
-from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
-from pgqueuer.ports.repository import EntrypointExecutionParameter
-from pgqueuer.queries import Queries
 
 from ...domain.jobs import RetryPolicy
 
-_NEVER = timedelta(days=36_500)
 _MOST = 100
 # Our own jobs may look silent after a pause of this process; they are at work.
 _SILENT = """
@@ -56,22 +52,6 @@ log = structlog.get_logger(__name__)
 
 class WorkerLost(Exception):
     """The worker died on the job, or could not be heard any more."""
-
-
-class LiveQueries(Queries):
-    """Takes queued jobs alone: PgQueuer would hand on those of a dead worker uncounted."""
-
-    async def dequeue(
-        self,
-        batch_size: int,
-        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
-        queue_manager_id: QueueManagerId,
-        global_concurrency_limit: int | None,
-        heartbeat_timeout: timedelta,
-    ) -> list[models.Job]:
-        return await super().dequeue(
-            batch_size, entrypoints, queue_manager_id, global_concurrency_limit, _NEVER
-        )
 
 
 class TakeBack:

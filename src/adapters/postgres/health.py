@@ -1,6 +1,7 @@
 """Whether the database can be worked with, and whether the work in it gets done."""
 
 import asyncio
+import json
 
 import asyncpg
 
@@ -8,6 +9,7 @@ from ...application.ports.delivery import Backlog, BacklogReader
 from ...application.ports.storage import HealthCheck
 from ...domain.audit import AuditType
 from ...domain.errors import Unavailable
+from ...domain.keys import KeyState
 from .engine import ReadPool
 from .migrate import is_behind
 
@@ -25,7 +27,11 @@ SELECT (SELECT count(*) FROM (
        (SELECT count(*) FROM (
            SELECT FROM audit_events
             WHERE type = '{AuditType.MAIL_UNDELIVERABLE}' AND created_at > now() - interval '1 day'
-            LIMIT {_MOST_COUNTED}) AS c) AS undeliverable
+            LIMIT {_MOST_COUNTED}) AS c) AS undeliverable,
+       (SELECT json_object_agg(state, age) FROM (
+           SELECT state, greatest(0, extract(epoch FROM now() - min(
+                      coalesce(activated_at, created_at))))::float8 AS age
+             FROM signing_keys GROUP BY state) AS k) AS key_ages
 """  # noqa: S608
 
 
@@ -68,4 +74,5 @@ class PostgresBacklog(BacklogReader):
         if row is None:
             return Backlog(0, 0, 0.0)
         oldest = row["oldest"] or 0.0
-        return Backlog(row["pending"], row["failed"], oldest, row["undeliverable"])
+        ages = {KeyState(state): age for state, age in json.loads(row["key_ages"] or "{}").items()}
+        return Backlog(row["pending"], row["failed"], oldest, row["undeliverable"], ages)

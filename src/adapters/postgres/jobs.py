@@ -97,6 +97,7 @@ def job_of(queued: QueuedJob) -> Job:
         name=JobName(queued.entrypoint),
         payload=json.loads(payload),
         account_id=UUID(str(headers["account_id"])) if "account_id" in headers else None,
+        lane=UUID(str(headers["lane"])) if "lane" in headers else None,
     )
 
 
@@ -203,8 +204,10 @@ def _record(row: Mapping[str, Any]) -> JobRecord:
 
 def _headers(job: Job) -> dict[str, str]:
     told = {
-        "account_id": job.account_id and str(job.account_id),
+        "job_id": job.id,
+        "account_id": job.account_id,
+        "lane": job.lane,
         "request_id": REQUEST_ID.get(),
         "traceparent": TRACEPARENT.get(),
     }
-    return {"job_id": str(job.id)} | {name: value for name, value in told.items() if value}
+    return {name: str(value) for name, value in told.items() if value}

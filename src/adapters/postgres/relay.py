@@ -25,9 +25,9 @@ from ...domain.errors import Unavailable
 from ...domain.jobs import RetryPolicy
 from .attempts import Attempts, JobFailed
 from .consumer import Pace, keep_taking, queue_of
-from .crashes import LiveQueries
 from .dsn import to_dsn
 from .engine import READ_POOL_SIZE, connect
+from .lanes import FairQueries
 
 # After that it counts as lost; a fleet that is merely busy gets it twice, and does it once.
 BEGUN_WITHIN = timedelta(minutes=1)
@@ -96,7 +96,7 @@ async def relay(
         raise handing.lost
 
 
-class _RelayQueries(LiveQueries):
+class _RelayQueries(FairQueries):
     async def log_jobs(self, job_status: list[Any]) -> None:
         """Leave the rows: that they were handed over is not how the jobs end."""
 
@@ -160,7 +160,7 @@ class HandedJobs:
 
     async def __aenter__(self) -> Self:
         pool = asyncpg.create_pool(self._dsn, min_size=0, max_size=READ_POOL_SIZE, connect=connect)
-        self._queries = LiveQueries(AsyncpgPoolDriver(await self._stack.enter_async_context(pool)))
+        self._queries = FairQueries(AsyncpgPoolDriver(await self._stack.enter_async_context(pool)))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -276,6 +276,7 @@ exports = Table(
     Column("created_at", MOMENT, nullable=False),
     Column("expires_at", MOMENT, nullable=False),
     Column("size", BigInteger),
+    Column("progress", SmallInteger, nullable=False, server_default="0"),
     one_of("status", ExportStatus),
     Index(None, "account_id"),
     Index(None, "expires_at"),

@@ -10,6 +10,7 @@ from uuid import UUID
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditType
 from ...domain.errors import ValidationFailed
+from ...domain.keys import KeyState
 from ...domain.limits import Rule
 
 
@@ -40,6 +41,11 @@ class JobName(StrEnum):
         return _AT_ONCE.get(self)
 
     @property
+    def at_once_in_lane(self) -> int | None:
+        """Tell how many of one lane may; None where there are no lanes."""
+        return _AT_ONCE_IN_LANE.get(self)
+
+    @property
     def deadline(self) -> timedelta:
         """Tell how long one may run; what hangs is given up and tried again."""
         return _DEADLINE.get(self, _SHORT)
@@ -55,6 +61,8 @@ _PRIORITY = {JobName.SEND_MAIL: 20, JobName.BUILD_EXPORT: 5, JobName.PURGE: 0}
 _ORDINARY = 10
 # Of the heavy ones a few: connections, and the hands of workers, are for who waits.
 _AT_ONCE = {JobName.BUILD_EXPORT: 4, JobName.DELIVER_WEBHOOK: 16, JobName.PURGE: 1}
+# One receiver that hangs takes no more than its part of those, and the others go on.
+_AT_ONCE_IN_LANE = {JobName.DELIVER_WEBHOOK: 4}
 _DEADLINE = {JobName.BUILD_EXPORT: timedelta(minutes=15), JobName.PURGE: timedelta(minutes=30)}
 _SHORT = timedelta(minutes=1)
 # A receiver that is down is another's: it is asked less often than servers of our own.
@@ -66,13 +74,15 @@ class Job:
     """Work for later: at least once, so handlers are idempotent by `id`.
 
     The payload is JSON with string values; addresses and tokens in it are sealed. `account_id`
-    tells whose it is, where that is known: his jobs go with him.
+    tells whose it is, where that is known: his jobs go with him. `lane` tells what it keeps busy:
+    no more jobs of a lane run at once than its name allows, and the rest waits its turn.
     """
 
     id: UUID
     name: JobName
     payload: Mapping[str, str]
     account_id: UUID | None = None
+    lane: UUID | None = None
 
 
 class MailTemplate(StrEnum):
@@ -146,18 +156,21 @@ class Mailer(Protocol):
 class Backlog:
     """How the queue stands: jobs that wait, those given up, seconds since the oldest was due.
 
-    `undeliverable` are the mails of the last day whose address was refused for good.
+    `undeliverable` are the mails of the last day whose address was refused for good. `key_ages`
+    tells, of what else goes on by the clock, how old the oldest signing key of each state is, in
+    seconds; once a key signs, from then on.
     """
 
     pending: int
     failed: int
     oldest_seconds: float
     undeliverable: int = 0
+    key_ages: Mapping[KeyState, float] = field(default_factory=dict)
 
 
 class BacklogReader(Protocol):
     async def read(self) -> Backlog:
-        """Look at the queue, outside any transaction; raises Unavailable."""
+        """Look at queue and keys, outside any transaction; raises Unavailable."""
         ...
 
 
@@ -177,6 +190,14 @@ class Grant(StrEnum):
     PASSWORD = "password"  # noqa: S105
     REFRESH_TOKEN = "refresh_token"  # noqa: S105
     CLIENT_CREDENTIALS = "client_credentials"
+
+
+class WebhookResult(StrEnum):
+    """How an attempt to deliver ended: also for good, or to be tried again."""
+
+    DELIVERED = "delivered"
+    RETRIED = "retried"
+    FAILED = "failed"
 
 
 class Level(StrEnum):
@@ -232,6 +253,18 @@ class Metrics(Protocol):
 
     def not_connected(self) -> None:
         """A transaction got none: others held all of them for too long."""
+        ...
+
+    def job_ended(self, name: JobName, seconds: float, *, failed: bool) -> None:
+        """A worker was done with a job, or could not do it and will try it again."""
+        ...
+
+    def webhook_sent(self, result: WebhookResult, seconds: float) -> None:
+        """A webhook was posted, or could not be."""
+        ...
+
+    def webhook_disabled(self) -> None:
+        """An endpoint was disabled for its failures."""
         ...
 
     def watch(self, level: Level, read: Callable[[], float]) -> None:

@@ -21,6 +21,14 @@ class ExportRepository(Protocol):
         """Write all fields back; nothing when it is gone."""
         ...
 
+    async def note_progress(self, export_id: ExportId, percent: int) -> None:
+        """Raise the progress, never lower it; nothing while somebody else holds the row."""
+        ...
+
+    async def count_items(self, account_id: AccountId) -> int:
+        """Count what an export will list: sessions and audit entries, some 100,000 at most."""
+        ...
+
     async def list_of(self, account_id: AccountId) -> Sequence[Export]:
         """List an account's exports, newest first."""
         ...

@@ -3,11 +3,15 @@
 import asyncio
 import os
 from pathlib import Path
+from uuid import uuid4
 
+from ...adapters.cipher import KeyringCipher
 from ...adapters.postgres.limits import PostgresRateLimiter
 from ...domain.errors import Unavailable
-from ..container import exports_folder
+from ...domain.exports import ExportId
+from ..exporting import export_store, exports_folder
 from ..mailing import mailer_of
+from ..master_keys import master_keys
 from ..rate_limits import LimiterHealth, redis_limiter
 from ..settings import PREFIX, Settings
 from .findings import Finding, failed, ok, skipped, warning
@@ -26,11 +30,24 @@ async def look_at_mail(settings: Settings) -> list[Finding]:
 
 
 async def look_at_exports(settings: Settings) -> list[Finding]:
+    if settings.exports.url is not None:
+        return [await _bucket(settings)]
     folder = exports_folder(settings)
     if await asyncio.to_thread(_can_be_written, folder):
         return [ok("exports", f"{folder} can be written")]
     instead = f"Give this account the folder, or set {PREFIX}EXPORTS__DIR."
     return [failed("exports", f"{folder} cannot be written", instead)]
+
+
+async def _bucket(settings: Settings) -> Finding:
+    """Remove what is not there: that needs the bucket, and what uploads need to get in."""
+    store = export_store(settings, KeyringCipher(master_keys(settings)))
+    try:
+        await store.remove(ExportId(uuid4()))
+    except Unavailable:
+        instead = f"Check {PREFIX}EXPORTS__URL and what stands beside it: exports wait for it."
+        return failed("exports", "the object store refuses, or does not answer", instead)
+    return ok("exports", "the object store takes them")
 
 
 def _can_be_written(folder: Path) -> bool:

@@ -44,6 +44,7 @@ class Export(BaseModel):
 
     id: UUID
     status: ExportStatus
+    progress: int = Field(ge=0, le=100, description="How much is written, in per cent.")
     created_at: Time
     expires_at: Time | None = Field(description="`null` until it is ready.")
     download_url: str | None = Field(
@@ -57,6 +58,7 @@ class Export(BaseModel):
         return cls(
             id=export.id,
             status=export.status,
+            progress=export.progress,
             created_at=export.created_at,
             expires_at=export.expires_at if was_ready else None,
             download_url=f"{public_url}{_PREFIX}/{export.id}/download" if is_ready else None,

@@ -21,6 +21,7 @@ from ..builders import (
     a_session,
     a_token,
     an_account,
+    an_entry,
     an_export,
     an_unproven_account,
     new_id,
@@ -116,6 +117,31 @@ class ExportContract:
                 await tx.commit()
         assert removed == [0, 2, 1, 0]
         assert await found(uow, unclosed) == unclosed
+
+    async def test_progress_rises_and_never_falls(self, uow: UnitOfWork) -> None:
+        export = an_export(an_account()).start()
+        await added(uow, export)
+        for percent, after in ((40, 40), (20, 40), (41, 41)):
+            async with uow() as tx:
+                await tx.exports.note_progress(export.id, percent)
+                await tx.exports.note_progress(ExportId(new_id()), percent)
+                await tx.commit()
+            assert await found(uow, export) == replace(export, progress=after)
+
+    async def test_what_an_export_will_list_is_counted(self, uow: UnitOfWork) -> None:
+        ada, bob = an_account(), an_account()
+        await store_accounts(uow, ada, bob)
+        async with uow() as tx:
+            for session in (a_session(ada), a_session(ada), a_session(bob)):
+                await tx.sessions.add(session)
+            about, by = an_entry(subject=ada.id), replace(an_entry(), actor=ada.id)
+            both = replace(an_entry(subject=ada.id), actor=ada.id)
+            for entry in (about, by, both, an_entry(subject=bob.id)):
+                await tx.audit.append(entry)
+            await tx.commit()
+        async with uow() as tx:
+            assert await tx.exports.count_items(ada.id) == 5
+            assert await tx.exports.count_items(an_account().id) == 0
 
     async def test_a_row_outlives_its_account(self, uow: UnitOfWork) -> None:
         ended = an_unproven_account(expires_at=NOW)

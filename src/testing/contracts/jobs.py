@@ -39,6 +39,10 @@ async def queue(uow: UnitOfWork, *jobs: Job) -> set[UUID]:
     return {job.id for job in jobs}
 
 
+def in_lane(lane: UUID) -> Job:
+    return replace(a_job(name=JobName.DELIVER_WEBHOOK), lane=lane)
+
+
 async def listed(uow: UnitOfWork, filter_: JobFilter = ANY, limit: int = 100) -> list[JobRecord]:
     async with uow() as tx:
         return list(await tx.jobs.list_oldest(filter_, limit=limit))
@@ -304,6 +308,27 @@ class JobWorkContract:
         await mailing
         assert done < 25
         assert most <= (JobName.BUILD_EXPORT.at_once or 0)
+
+    async def test_no_more_jobs_of_a_lane_run_at_once_than_its_part(
+        self, uow: UnitOfWork, work: Work
+    ) -> None:
+        lane, all_done = new_id(), asyncio.Event()
+        waiting = await queue(uow, *(in_lane(lane) for _ in range(20)))
+        running = most = 0
+
+        async def run(job: Job) -> None:
+            nonlocal running, most
+            assert job.lane == lane
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.02)
+            running -= 1
+            waiting.discard(job.id)
+            if not waiting:
+                all_done.set()
+
+        await working(work, run, all_done)
+        assert most <= (JobName.DELIVER_WEBHOOK.at_once_in_lane or 0)
 
     async def test_a_stop_lets_the_running_job_end_and_leaves_the_others(
         self, uow: UnitOfWork, work: Work

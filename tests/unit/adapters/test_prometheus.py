@@ -4,15 +4,25 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.argon2 import Argon2PasswordHasher
 from gatepost.adapters.prometheus import CATALOGUE, PrometheusMetrics
-from gatepost.application.ports.delivery import Backlog, Grant, Level, RefreshOutcome
+from gatepost.application.ports.delivery import (
+    Backlog,
+    Grant,
+    JobName,
+    Level,
+    RefreshOutcome,
+    WebhookResult,
+)
 from gatepost.domain.audit import AuditType
 from gatepost.domain.errors import Overloaded
+from gatepost.domain.keys import KeyState
 from gatepost.domain.limits import Rule
+from tests.service import free_port
 
 Samples = Mapping[tuple[str, frozenset[str]], float]
 
@@ -65,6 +75,37 @@ def test_outcomes_are_counted_by_bounded_labels(metrics: PrometheusMetrics) -> N
     assert value_of(metrics, "gatepost_rate_limiter_lost_total") == 1
 
 
+def test_workers_count_their_jobs_and_webhooks(metrics: PrometheusMetrics) -> None:
+    metrics.job_ended(JobName.SEND_MAIL, 0.2, failed=False)
+    metrics.job_ended(JobName.SEND_MAIL, 0.3, failed=True)
+    metrics.webhook_sent(WebhookResult.DELIVERED, 0.1)
+    metrics.webhook_sent(WebhookResult.FAILED, 3.0)
+    metrics.webhook_disabled()
+    jobs, webhooks = "gatepost_outbox_deliveries_total", "gatepost_webhook_deliveries_total"
+    assert value_of(metrics, jobs, "mail.send.v1", "done") == 1
+    assert value_of(metrics, jobs, "mail.send.v1", "failed") == 1
+    assert value_of(metrics, jobs, "exports.build.v1", "failed") == 0
+    seconds = "gatepost_outbox_delivery_duration_seconds_count"
+    assert value_of(metrics, seconds, "mail.send.v1") == 2
+    results = [value_of(metrics, webhooks, result.value) for result in WebhookResult]
+    assert results == [1, 0, 1]
+    assert value_of(metrics, "gatepost_webhook_duration_seconds_sum") == 3.1
+    assert value_of(metrics, "gatepost_webhook_endpoints_disabled_total") == 1
+
+
+def test_a_worker_answers_scrapes_on_a_port_of_its_own(metrics: PrometheusMetrics) -> None:
+    level, port = [1.0], free_port()
+    metrics.watch(Level.CONNECTIONS_USED, lambda: level[0])
+    metrics.serve("127.0.0.1", port)
+    for seen in (1.0, 5.0):
+        level[0] = seen
+        found = samples_of(httpx2.get(f"http://127.0.0.1:{port}/metrics").content)
+        assert found["db_client_connection_count", frozenset({"used"})] == seen
+        assert found["gatepost_build_info", frozenset({"9.9"})] == 1
+    with pytest.raises(OSError, match="in use"):
+        metrics.serve("127.0.0.1", port)
+
+
 def test_what_alerts_watch_is_there_before_it_happens(metrics: PrometheusMetrics) -> None:
     assert value_of(metrics, "gatepost_token_refreshes_total", "reuse_detected") == 0
     assert value_of(metrics, "gatepost_rate_limited_total", "login") == 0
@@ -81,12 +122,16 @@ def test_invented_methods_share_a_label_and_are_not_kept(metrics: PrometheusMetr
 
 
 def test_the_queue_of_jobs_is_shown_when_it_is_known(metrics: PrometheusMetrics) -> None:
-    found = samples_of(metrics.render(Backlog(3, 1, 42.5, 7)))
+    ages = {KeyState.ACTIVE: 86400.0, KeyState.PENDING: 60.0}
+    found = samples_of(metrics.render(Backlog(3, 1, 42.5, 7, ages)))
+    assert found["gatepost_signing_key_age_seconds", frozenset({"active"})] == 86400
+    assert found["gatepost_signing_key_age_seconds", frozenset({"pending"})] == 60
     assert found["gatepost_outbox_pending", frozenset()] == 3
     assert found["gatepost_outbox_failed", frozenset()] == 1
     assert found["gatepost_outbox_oldest_age_seconds", frozenset()] == 42.5
     assert found["gatepost_mails_undeliverable", frozenset()] == 7
-    assert b"gatepost_outbox" not in metrics.render(None)
+    alone = metrics.render(None)
+    assert not re.search(rb"gatepost_(outbox_(pending|oldest|failed)|signing)", alone)
 
 
 async def test_the_hasher_tells_its_times_its_queue_and_its_refusals(
@@ -118,9 +163,10 @@ def test_the_catalogue_lists_all_that_is_rendered_with_its_labels(
     metrics.requests.observed("GET", "/livez", 200, 0.1)
     metrics.hashed("hash", 0.1)
     metrics.uncounted(Rule.USER, refused=False)
+    metrics.job_ended(JobName.SEND_MAIL, 0.2, failed=False)
     metrics.watch(Level.CONNECTIONS_USED, lambda: 1)
     metrics.sample()
-    rendered = metrics.render(Backlog(0, 0, 0)).decode()
+    rendered = metrics.render(Backlog(0, 0, 0, 0, {KeyState.ACTIVE: 1.0})).decode()
     told = dict(re.findall(r"^# TYPE (\S+) (\S+)$", rendered, re.MULTILINE))
     own = {name: kind for name, kind in told.items() if not name.startswith("process_")}
     assert own == {each.name: each.kind for each in CATALOGUE}

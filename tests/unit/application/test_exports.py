@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gatepost.adapters.memory.exports import MemoryExports
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.audit import AuditResult, AuditType
 from gatepost.domain.errors import (
@@ -139,6 +140,48 @@ async def test_what_is_long_comes_in_pages_and_once(service: Service) -> None:
     assert {str(entry.id) for entry in (*about, *by)} <= set(ids)
 
 
+async def test_how_far_a_long_one_is_rises_step_by_step_to_a_hundred(service: Service) -> None:
+    caller = await signed_in(service)
+    owner, export, seen = caller.own_account, await ask(service, caller), []
+    service.storage.committed.audit += [an_entry(subject=owner.id) for _ in range(20_000)]
+    (job,) = await service.storage.drain()
+    store, write = service.ports.exports, service.ports.exports.write
+
+    async def watched(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in content:
+            yield piece
+            seen.append((await read(service, caller, export)).progress)
+
+    async def writing(export_id: ExportId, content: AsyncIterator[bytes]) -> int:
+        size = await write(export_id, watched(content))
+        assert (await read(service, caller, export)).status is ExportStatus.RUNNING
+        return size
+
+    store.write = writing  # type: ignore[method-assign]
+    await service.gatepost.jobs.run(job)
+    assert seen == sorted(seen)
+    steps = sorted(set(seen))
+    assert 15 < len(steps) <= 20
+    assert (steps[0], steps[-1] < 100) == (0, True)
+    assert (await read(service, caller, export)).progress == 100
+
+
+async def test_one_whose_progress_cannot_be_written_is_built_all_the_same(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = await signed_in(service)
+    export = await ask(service, caller)
+    tables = service.storage.committed
+    tables.audit += [an_entry(subject=caller.own_account.id) for _ in range(500)]
+
+    async def fail(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(MemoryExports, "note_progress", fail)
+    await service.work()
+    assert (await read(service, caller, export)).status is ExportStatus.READY
+
+
 async def test_where_an_administrator_acted_from_is_not_told(service: Service) -> None:
     caller, root = await signed_in(service), await signed_in(service, "root", ADMIN)
     await service.gatepost.administration.send_reset(
@@ -221,6 +264,25 @@ async def test_more_than_one_batch_of_exports_is_closed(service: Service) -> Non
     await service.purge()
     statuses = {export.status for export in service.storage.committed.exports.values()}
     assert statuses == {ExportStatus.FAILED}
+
+
+async def test_one_that_goes_while_its_file_is_removed_does_not_come_back(
+    service: Service,
+) -> None:
+    caller = await signed_in(service)
+    export = await ask(service, caller)
+    service.clock.advance(DAY)
+    store = service.ports.exports
+
+    async def remove(export_id: ExportId) -> None:
+        # The store may take its time: no transaction is open meanwhile.
+        async with service.ports.uow() as tx:
+            await tx.exports.remove_all(caller.own_account.id)
+            await tx.commit()
+
+    store.remove = remove  # type: ignore[method-assign]
+    await service.purge()
+    assert export.id not in service.storage.committed.exports
 
 
 async def test_nobody_sees_the_export_of_somebody_else(service: Service) -> None:

@@ -148,12 +148,16 @@ async def test_the_last_attempt_gives_up_and_an_operator_can_try_again(service: 
     await service.gatepost.jobs.run(job)
     [delivery] = await deliveries(service, made)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, MAX_ATTEMPTS)
+    counts = service.ports.metrics.counts
+    assert counts["webhook_sent", "retried"] == MAX_ATTEMPTS - 1
+    assert counts["webhook_sent", "failed"] == 1
     await service.gatepost.webhooks.retry(delivery_id=delivery.id, **WHO)
     [entry] = service.audited(AuditType.WEBHOOK_RETRIED)
     assert (entry.subject, entry.user_agent) == (made.endpoint.id, CLIENT.user_agent)
     await service.work()
     [delivery] = await deliveries(service, made)
     assert delivery.status is DeliveryStatus.DELIVERED
+    assert counts["webhook_sent", "delivered"] == 1
 
 
 def test_a_delivery_is_tried_for_some_two_hours() -> None:
@@ -283,6 +287,8 @@ async def test_who_says_he_is_gone_is_disabled_at_once_without_a_contact_too(
     with pytest.raises(EndpointDisabled):
         await service.gatepost.jobs.run(job)
     assert service.last_entry().reason == "gone"
+    assert service.ports.metrics.counts[("webhook_disabled",)] == 1
+    assert service.ports.metrics.counts["job_ended", "webhooks.deliver.v1", "failed"] == 1
     assert not service.storage.queued
 
 

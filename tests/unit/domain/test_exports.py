@@ -21,6 +21,7 @@ def test_an_export_is_waited_for_a_day() -> None:
 def test_a_ready_export_is_kept_a_day_from_then_on() -> None:
     ready = an_export(ADA).start().complete(7, LATER)
     assert (ready.status, ready.size, ready.expires_at) == (ExportStatus.READY, 7, LATER + DAY)
+    assert ready.progress == 100
     assert ready.at(LATER + KEPT - SECOND) == ready
     assert ready.at(LATER + KEPT).status is ExportStatus.EXPIRED
 

@@ -22,7 +22,10 @@ from gatepost.entrypoints.logging import configure_logging, request_logger
 from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.settings import load
 from tests import leaks
-from tests.builders import an_account, new_id
+from gatepost.testing.builders import (
+    an_account,
+    new_id,
+)
 from tests.unit.entrypoints.http.service import client_of
 
 

@@ -22,7 +22,9 @@ from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.settings import load
 from gatepost.entrypoints.tracing import Untraced, _Traced, is_wanted, tracing
 from tests import leaks
-from tests.builders import new_id
+from gatepost.testing.builders import (
+    new_id,
+)
 from tests.unit.entrypoints.http.service import client_of
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

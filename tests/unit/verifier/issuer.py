@@ -12,7 +12,7 @@ from gatepost.adapters.jose import JwtAccessTokens
 from gatepost.adapters.memory import ManualClock
 from gatepost.application.ports.security import KeyPair
 from gatepost.domain.tokens import TokenPolicy
-from tests.contracts.security import some_claims
+from gatepost.testing.contracts.security import some_claims
 
 ISSUER = "https://id.example.com"
 AUDIENCE = "https://api.example.com"

@@ -27,7 +27,7 @@ from gatepost.verifier import (
     Unavailable,
     Verifier,
 )
-from tests.contracts.security import some_claims
+from gatepost.testing.contracts.security import some_claims
 from tests.unit.verifier.issuer import AUDIENCE, ISSUER, POLICY, Issuer, b64
 
 

@@ -30,7 +30,9 @@ async def test_an_export_is_asked_for_read_and_downloaded(service: Service) -> N
     assert export["status"] == "pending"
     path = f"{PATH}/{export['id']}"
     before = (await service.http.get(path, headers=ada)).json()
-    assert set(before) == {"id", "status", "created_at", "expires_at", "download_url"}
+    fields = {"id", "status", "progress", "created_at", "expires_at", "download_url"}
+    assert set(before) == fields
+    assert before["progress"] == 0
     assert (before["status"], before["expires_at"], before["download_url"]) == (
         "pending",
         None,
@@ -40,7 +42,7 @@ async def test_an_export_is_asked_for_read_and_downloaded(service: Service) -> N
     assert_problem(early, 404, "not_found")
     await service.work()
     ready = (await service.http.get(path, headers=ada)).json()
-    assert ready["status"] == "ready"
+    assert (ready["status"], ready["progress"]) == ("ready", 100)
     assert ready["expires_at"].endswith("Z")
     assert ready["download_url"] == f"{PUBLIC_URL}{path}/download"
     answer = await service.http.get(ready["download_url"], headers=ada)

@@ -2,10 +2,14 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
 from gatepost.adapters.cipher import KeyringCipher, MasterKeys
-from gatepost.adapters.export_files import CHUNK, ExportFiles
+from gatepost.adapters.exports.files import ExportFiles
+from gatepost.adapters.exports.objects import ExportObjects, open_bucket
+from gatepost.adapters.exports.seals import CHUNK
 from gatepost.adapters.memory import MemoryExportStore
 from gatepost.application.ports.exports import ExportStore
 from gatepost.application.ports.security import SealBroken
@@ -38,6 +42,12 @@ def export_id() -> ExportId:
 
 class TestFiles(ExportStoreContract):
     pass
+
+
+class TestObjects(ExportStoreContract):
+    @pytest.fixture
+    def store(self) -> ExportStore:
+        return ExportObjects(MemoryStore(), KeyringCipher(KEYS))
 
 
 class TestMemory(ExportStoreContract):
@@ -192,3 +202,35 @@ async def test_a_folder_that_cannot_be_used_is_an_outage(
         await store.write(export_id, pieces(b"x"))
     with pytest.raises(Unavailable):
         await store.read(export_id)
+
+
+async def test_an_object_is_sealed_like_a_file_and_told_from_others(export_id: ExportId) -> None:
+    bucket, other = MemoryStore(), ExportId(new_id())
+    store = ExportObjects(bucket, KeyringCipher(KEYS))
+    await store.write(export_id, pieces(b"ada@example.com " * 90_000))
+    sealed = bytes(await (await obstore.get_async(bucket, f"{export_id}.export")).bytes_async())
+    assert b"ada@example" not in sealed
+    await obstore.put_async(bucket, f"{other}.export", sealed)
+    assert await store.read(other) is None
+    assert await ExportObjects(bucket, KeyringCipher(OTHER_KEYS)).read(export_id) is None
+    for altered in (sealed[:-1], sealed + b"x", sealed[:-9] + b"x" + sealed[-8:]):
+        await obstore.put_async(bucket, f"{export_id}.export", altered)
+        with pytest.raises(SealBroken):
+            await content(store, export_id)
+
+
+async def test_an_object_removed_while_it_is_read_breaks_off(export_id: ExportId) -> None:
+    store = ExportObjects(MemoryStore(), KeyringCipher(KEYS))
+    await store.write(export_id, pieces(b"x" * 20 * CHUNK))
+    reading = await store.read(export_id)
+    assert reading is not None
+    assert await anext(reading) == b"x" * CHUNK
+    await store.remove(export_id)
+    with pytest.raises(Unavailable):
+        _ = [piece async for piece in reading]
+
+
+def test_what_a_bucket_does_not_take_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ValueError, match="does not take") as refused:
+        open_bucket("s3://exports", {"endpoint": "http://127.0.0.1:9000", "no_such": "secret"})
+    assert "secret" not in f"{refused.value!r}"
