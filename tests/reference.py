@@ -24,8 +24,8 @@ from gatepost.entrypoints.http.validation import _MESSAGES
 from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
 from tests import asvs as standard
-from tests.python_api import python_api
 from tests import tutorials
+from tests.python_api import python_api
 from tests.security_cases import CHAPTERS, excuse_of, proofs
 
 ROOT = Path(__file__).parent.parent

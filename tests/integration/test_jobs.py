@@ -22,7 +22,6 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.errors import Unavailable
 from gatepost.domain.jobs import JobFilter, JobState
-from tests.children import IMPORTING, becomes_true
 from gatepost.testing.builders import a_job, new_id
 from gatepost.testing.contracts.jobs import (
     RETRIES,

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.postgres.health import PostgresBacklog
-from gatepost.testing.builders import new_id
 from gatepost.domain.keys import KeyState
+from gatepost.testing.builders import new_id
 from tests.service import PASSWORD, Service, free_port, register, running
 
 WITHIN = 0.25

@@ -15,10 +15,10 @@ import pytest
 
 from gatepost import load_settings, open_gatepost
 from gatepost.adapters.embedded import running as running_database
+from tests import leaks
 from tests.behaviour.driver import Driver
 from tests.behaviour.drivers import OverHttp, make_admin, tokens_in_folder
 from tests.behaviour.suite import Behaviour
-from tests import leaks
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 

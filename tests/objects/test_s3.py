@@ -22,8 +22,8 @@ from gatepost.domain.exports import ExportId
 from gatepost.testing.builders import (
     new_id,
 )
-from tests.children import becomes_true
 from gatepost.testing.contracts.export_storage import ExportStoreContract, broken, pieces
+from tests.children import becomes_true
 from tests.service import MAILS_WITHIN, PASSWORD, free_port, running, signed_in
 
 SERVER = Path(sys.prefix) / "objects" / "bin" / "moto_server"

@@ -131,9 +131,7 @@ def _mailing(parts: Parts) -> Mapping[JobName, Handler]:
 def _telling(parts: Parts) -> Mapping[JobName, Handler]:
     p, auditor, postbox = parts.ports, parts.auditor, parts.postbox
     told: list[Subscriber] = [QueueDeliveries(p.uow, p.secrets, p.now), *parts.subscribers]
-    deliver = DeliverWebhook(
-        p.uow, p.webhooks, p.cipher, postbox, auditor, p.metrics, p.now
-    )
+    deliver = DeliverWebhook(p.uow, p.webhooks, p.cipher, postbox, auditor, p.metrics, p.now)
     return {
         JobName.PUBLISH_EVENT: PublishEvent(p.cipher, told),
         JobName.DELIVER_WEBHOOK: deliver,

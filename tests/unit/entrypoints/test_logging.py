@@ -21,11 +21,11 @@ from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.logging import configure_logging, request_logger
 from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.settings import load
-from tests import leaks
 from gatepost.testing.builders import (
     an_account,
     new_id,
 )
+from tests import leaks
 from tests.unit.entrypoints.http.service import client_of
 
 

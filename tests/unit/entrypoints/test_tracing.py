@@ -21,10 +21,10 @@ from gatepost.entrypoints.logging import configure_logging, request_logger
 from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.settings import load
 from gatepost.entrypoints.tracing import Untraced, _Traced, is_wanted, tracing
-from tests import leaks
 from gatepost.testing.builders import (
     new_id,
 )
+from tests import leaks
 from tests.unit.entrypoints.http.service import client_of
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

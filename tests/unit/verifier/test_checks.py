@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from gatepost.testing.contracts.security import some_claims
 from gatepost.verifier import (
     AccessClaims,
     AccessTokenInvalid,
@@ -27,7 +28,6 @@ from gatepost.verifier import (
     Unavailable,
     Verifier,
 )
-from gatepost.testing.contracts.security import some_claims
 from tests.unit.verifier.issuer import AUDIENCE, ISSUER, POLICY, Issuer, b64
 
 
