@@ -22,14 +22,6 @@ from tests.behaviour.suite import Behaviour
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("service") / "one") as started:
-        yield started
-        assert started.stop() == 0
-        assert started.members() == []
-
-
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=service.url, timeout=30) as opened:
