@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .application.policies import Policies
     from .application.ports import Ports
     from .application.tokens import SignedIn
-    from .domain import errors
+    from .domain import errors, events
     from .domain.accounts import Account
     from .domain.audit import ClientContext
     from .domain.errors import GatepostError, Kind
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .entrypoints.http.settings import http_options
     from .entrypoints.settings import Settings, SettingsError
     from .entrypoints.settings import load as load_settings
+    from .entrypoints.worker import work
 
 __version__ = "0.1.0"
 
@@ -53,12 +54,14 @@ __all__ = [
     "client_context",
     "create_app",
     "errors",
+    "events",
     "http_options",
     "load_settings",
     "mount",
     "open_embedded",
     "open_gatepost",
     "require_scope",
+    "work",
 ]
 
 # Where each name lives, and the extra that brings what it needs.
@@ -84,13 +87,16 @@ _HOMES = {
     "client_context": ("entrypoints.http.mounting", "http"),
     "create_app": ("entrypoints.http.app", "http"),
     "errors": ("domain.errors", ""),
+    "events": ("domain.events", ""),
     "http_options": ("entrypoints.http.settings", "service"),
     "load_settings": ("entrypoints.settings", "service"),
     "mount": ("entrypoints.http.mounting", "http"),
     "open_embedded": ("entrypoints.embedding", "service"),
     "open_gatepost": ("entrypoints.container", "service"),
     "require_scope": ("entrypoints.http.mounting", "http"),
+    "work": ("entrypoints.worker", "service"),
 }
+_MODULES = {"errors", "events"}
 _OTHER_NAMES = {"load_settings": "load"}
 
 
@@ -105,7 +111,7 @@ def __getattr__(name: str) -> Any:
         if not extra:
             raise
         raise ImportError(f"{name} needs the extra gatepost[{extra}].") from missing
-    found = module if name == "errors" else getattr(module, _OTHER_NAMES.get(name, name))
+    found = module if name in _MODULES else getattr(module, _OTHER_NAMES.get(name, name))
     globals()[name] = found
     return found
 

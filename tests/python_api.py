@@ -20,6 +20,7 @@ A line that changes or goes breaks somebody's program; say so in CHANGELOG.md.
 # Beside the root: what embedders raise, implement, and put into their own tests.
 MODULES = (
     "domain.errors",
+    "domain.events",
     "adapters.memory",
     *(
         f"application.ports.{name}"

@@ -1,7 +1,9 @@
 """Gatepost's changes in a transaction of a host: together with the host's own, or not at all."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -174,3 +176,63 @@ async def test_a_schema_of_our_own_keeps_our_names_apart_from_the_hosts(
     assert await count(own, "pgqueuer") == 1
     await own.dispose()
     await host.dispose()
+
+
+@pytest.fixture
+async def driver(url: str, host: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+    """A host's connection without SQLAlchemy."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def test_a_connection_of_the_driver_will_do(
+    host: AsyncEngine, driver: asyncpg.Connection, queued_jobs: Queued
+) -> None:
+    gatepost = on(host)
+    async with driver.transaction():
+        joined = gatepost.within(JoinedUnitOfWork(driver))
+        await driver.execute("INSERT INTO orders (username) VALUES ('ada')")
+        await register(joined, "ada")
+        with pytest.raises(errors.UsernameTaken):
+            await joined.accounts.register(
+                username="ada",
+                email="eve@example.com",
+                password=f"{PASSWORD}!",
+                client=CLIENT,
+            )
+        await driver.execute("INSERT INTO orders (username) VALUES ('bob')")
+        assert await count(host, "accounts") == 0
+    assert (await count(host, "accounts"), await count(host, "orders")) == (1, 2)
+    assert [job.name for job in await queued_jobs()] == [JobName.SEND_MAIL]
+
+
+async def test_a_transaction_of_the_driver_takes_ours_back(
+    host: AsyncEngine, driver: asyncpg.Connection, queued_jobs: Queued
+) -> None:
+    gatepost, outer = on(host), driver.transaction()
+    await outer.start()
+    await register(gatepost.within(JoinedUnitOfWork(driver)), "ada")
+    await outer.rollback()
+    assert await count(host, "accounts") == 0
+    assert await queued_jobs() == []
+
+
+async def test_a_connection_without_a_transaction_cannot_be_joined(
+    host: AsyncEngine, driver: asyncpg.Connection
+) -> None:
+    joined = on(host).within(JoinedUnitOfWork(driver))
+    with pytest.raises(RuntimeError, match="no transaction"):
+        await register(joined, "ada")
+
+
+async def test_a_codec_of_the_hosts_that_would_spoil_our_queue_is_refused(
+    host: AsyncEngine, driver: asyncpg.Connection
+) -> None:
+    await driver.set_type_codec(
+        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+    )
+    joined = on(host).within(JoinedUnitOfWork(driver))
+    async with driver.transaction():
+        with pytest.raises(RuntimeError, match="jsonb"):
+            await register(joined, "ada")

@@ -1,15 +1,21 @@
 """Transactions inside of one that somebody else began, and alone ends."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
 
+import asyncpg
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ...application.ports.storage import Transaction, UnitOfWork
 from .failures import outages_as_unavailable
 from .jobs import refuse_renamed_queue
+from .lent import borrowed
 from .transactions import PostgresTransaction
+
+Commit: TypeAlias = Callable[[], Awaitable[None]]
+Host: TypeAlias = AsyncSession | AsyncConnection | asyncpg.Connection
 
 
 class JoinedUnitOfWork(UnitOfWork):
@@ -25,7 +31,7 @@ class JoinedUnitOfWork(UnitOfWork):
     does not lead there first; the path is ours only while we work.
     """
 
-    def __init__(self, host: AsyncSession | AsyncConnection, *, schema: str | None = None) -> None:
+    def __init__(self, host: Host, *, schema: str | None = None) -> None:
         refuse_renamed_queue()
         self._host = host
         self._schema = schema
@@ -36,26 +42,31 @@ class JoinedUnitOfWork(UnitOfWork):
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable():
-            connection = await self._connection()
-            savepoint = await connection.begin_nested()
-            try:
+            async with self._savepoint() as (connection, release):
                 former = await self._enter_schema(connection)
 
                 async def commit() -> None:
                     if former is not None:
                         await _set_path(connection, former)
-                    await savepoint.commit()
+                    await release()
 
                 yield PostgresTransaction(connection, commit)
-            finally:
-                # Undoes the search path too.
-                if savepoint.is_active:
-                    await savepoint.rollback()
 
-    async def _connection(self) -> AsyncConnection:
-        if isinstance(self._host, AsyncSession):
-            return await self._host.connection()
-        return self._host
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[tuple[AsyncConnection, Commit]]:
+        """Open a savepoint, undone unless released; that undoes the search path too."""
+        host = self._host
+        if not isinstance(host, (AsyncSession, AsyncConnection)):
+            async with borrowed(host) as connection:
+                yield connection, connection.commit
+            return
+        connection = await host.connection() if isinstance(host, AsyncSession) else host
+        savepoint = await connection.begin_nested()
+        try:
+            yield connection, savepoint.commit
+        finally:
+            if savepoint.is_active:
+                await savepoint.rollback()
 
     async def _enter_schema(self, connection: AsyncConnection) -> str | None:
         """Put our schema in the path until the savepoint ends; returns the path before."""

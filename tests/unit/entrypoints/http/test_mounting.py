@@ -1,4 +1,4 @@
-"""Gatepost under a prefix of somebody else's application."""
+"""Gatepost under a prefix of somebody else's application; one for most tests, for speed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ async def a_host(app: Starlette) -> Host:
     return Host(app, Service(ports, gatepost, FastAPI(), http, app), http)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def host() -> AsyncIterator[Host]:
     made = await a_host(_shop())
     async with made.http:
@@ -130,8 +130,8 @@ async def test_mailed_links_lead_to_pages_under_the_prefix(host: Host) -> None:
 
 
 async def test_the_cookie_keeps_its_prefix_which_forbids_a_narrower_path(host: Host) -> None:
-    await host.service.member("ada")
-    body = {"login": "ada", "password": PASSWORD, "delivery": "cookie"}
+    await host.service.member("cleo")
+    body = {"login": "cleo", "password": PASSWORD, "delivery": "cookie"}
     signed_in = await host.http.post("/v1/sessions", json=body)
     (cookie, _) = signed_in.headers.get_list("set-cookie")
     assert cookie.startswith("__Host-gatepost_refresh=")
@@ -149,9 +149,9 @@ async def test_metadata_is_where_a_path_of_the_issuer_puts_it(host: Host) -> Non
 
 
 async def test_routes_of_the_host_know_who_is_calling(host: Host) -> None:
-    bearer = await host.service.bearer("ada")
+    bearer = await host.service.bearer("dora")
     answer = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
-    assert answer.json() == {"customer": "ada", "ip": "203.0.113.9"}
+    assert answer.json() == {"customer": "dora", "ip": "203.0.113.9"}
     await host.http.delete("/v1/sessions/current", headers=bearer)
     ended = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
     assert ended.json()["detail"]["code"] == "access_token_invalid"
@@ -161,7 +161,7 @@ async def test_routes_of_the_host_refuse_as_the_host_does(host: Host) -> None:
     stranger = await host.http.get(f"{ORIGIN}/orders")
     assert (stranger.status_code, stranger.headers["www-authenticate"]) == (401, "Bearer")
     assert stranger.json() == {"detail": {"code": "unauthenticated", "title": "Sign in first."}}
-    bearer = await host.service.bearer("ada")
+    bearer = await host.service.bearer("eve")
     poor = await host.http.get(f"{ORIGIN}/reports", headers=bearer)
     assert poor.status_code == 403
     assert 'scope="audit:read"' in poor.headers["www-authenticate"]
