@@ -43,7 +43,7 @@ def _split(file: str) -> tuple[str, str]:
     return f"{ast.get_docstring(tree)}\n\n", code
 
 
-def write() -> None:
+def write_tutorials() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in TUTORIALS:
         (FOLDER / name).write_text(page(name), encoding="utf-8")
