@@ -102,7 +102,8 @@ check-lint: .venv/.dev
 
 # Also fails when a security case of a built feature has no test.
 check-reference: .venv/.dev
-	@.venv/bin/python -m pytest -q --no-header tests/integration/test_reference.py > .venv/.reference 2>&1 || { \
+	@.venv/bin/python -m pytest -q --no-header tests/integration/test_reference.py \
+		tests/unit/test_tutorials.py > .venv/.reference 2>&1 || { \
 		cat .venv/.reference; \
 		echo "Next: make reference, or write the test that is missing." >&2; exit 1; }
 

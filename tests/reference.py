@@ -24,9 +24,9 @@ from gatepost.entrypoints.http.validation import _MESSAGES
 from gatepost.entrypoints.setting_schema import setting_fields, spelled_default
 from gatepost.entrypoints.settings import SECRET_NAMES
 from tests import asvs as standard
-from tests import tutorials
 from tests.python_api import python_api
 from tests.security_cases import CHAPTERS, excuse_of, proofs
+from tests.tutorials import write_tutorials
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -253,4 +253,4 @@ if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     for page, make in PAGES.items():
         (FOLDER / page).write_text(make(), encoding="utf-8")
-    tutorials.write()
+    write_tutorials()

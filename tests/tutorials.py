@@ -25,25 +25,30 @@ def page(name: str) -> str:
     title, files = TUTORIALS[name]
     parts = [f"# {title}\n\n{_MADE}"]
     for number, file in enumerate(files):
-        about, code = _split(file)
-        heading = "" if number == 0 else f"## {file.rpartition('/')[2]}\n\n"
-        language = "python" if file.endswith(".py") else "proto"
-        parts.append(f"{heading}{about}`examples/{file}`:\n\n```{language}\n{code}```\n")
+        path = EXAMPLES / file
+        heading = f"## {path.name}\n\n" if number else ""
+        language = "python" if path.suffix == ".py" else "proto"
+        shown = f"`examples/{file}`:\n\n```{language}\n{code_of(path)}```\n"
+        parts.append(f"{heading}{_about(path)}{shown}")
     return "\n".join(parts)
 
 
-def _split(file: str) -> tuple[str, str]:
-    """Part a file into what its docstring tells, and the code below."""
-    text = (EXAMPLES / file).read_text(encoding="utf-8")
-    if not file.endswith(".py"):
-        return "", text
-    tree = ast.parse(text)
-    end = tree.body[0].end_lineno or 0
-    code = "".join(text.splitlines(keepends=True)[end:]).lstrip("\n")
-    return f"{ast.get_docstring(tree)}\n\n", code
+def code_of(path: Path) -> str:
+    """Read a file without the docstring on top, which the page tells as text."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return text
+    end = ast.parse(text).body[0].end_lineno or 0
+    return "".join(text.splitlines(keepends=True)[end:]).lstrip("\n")
 
 
-def write() -> None:
+def _about(path: Path) -> str:
+    if path.suffix != ".py":
+        return ""
+    return f"{ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))}\n\n"
+
+
+def write_tutorials() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in TUTORIALS:
         (FOLDER / name).write_text(page(name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The verifier in Django: `@verifier.require("orders:read")` over a view."""
+"""The verifier in Django: `@verifier.require("account:read")` over a view."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""The verifier in FastAPI: `Depends(verifier.require("orders:read"))`."""
+"""The verifier in FastAPI: `Depends(verifier.require("account:read"))`."""
 
 from fastapi import FastAPI
 from fastapi.openapi.models import HTTPBearer

@@ -1,4 +1,4 @@
-"""The verifier in Starlette: `@verifier.require("orders:read")` over an endpoint."""
+"""The verifier in Starlette: `@verifier.require("account:read")` over an endpoint."""
 
 import functools
 from collections.abc import Awaitable, Callable

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests import tutorials
 from tests.asvs import CHAPTERS
 from tests.reference import FOLDER, PAGES
 from tests.security_cases import NOT_BUILT, cases, excuse_of, proofs
@@ -12,18 +11,6 @@ from tests.security_cases import NOT_BUILT, cases, excuse_of, proofs
 def test_the_reference_is_current(page: str) -> None:
     committed = (FOLDER / page).read_text(encoding="utf-8")
     assert committed == PAGES[page](), "Next: make reference."
-
-
-@pytest.mark.parametrize("name", tutorials.TUTORIALS)
-def test_a_tutorial_shows_the_example_that_is_tested(name: str) -> None:
-    committed = (tutorials.FOLDER / name).read_text(encoding="utf-8")
-    assert committed == tutorials.page(name), "Next: make reference."
-
-
-def test_every_example_has_a_tutorial() -> None:
-    shown = {file for _, files in tutorials.TUTORIALS.values() for file in files}
-    programs = {path.relative_to(tutorials.EXAMPLES) for path in tutorials.EXAMPLES.rglob("*.py")}
-    assert {str(path) for path in programs if path.name != "__init__.py"} <= shown
 
 
 def test_every_security_case_of_a_built_feature_has_a_test() -> None:

@@ -11,7 +11,9 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -288,7 +290,6 @@ async def test_what_is_no_key_set_leaves_the_old_one(
     "spoiled",
     [
         {"use": "enc"},
-        {"d": "AAAA"},
         {"kid": 5},
         {"alg": "none"},
         {"alg": ["ES256"]},
@@ -312,6 +313,39 @@ async def test_a_published_key_of_another_kind_is_passed_over(
     assert (await checker.verify(issuer.sign())).issuer == ISSUER
     assert good.kid == second["kid"]
     assert await refused(checker, token)
+
+
+async def test_a_private_key_that_is_published_by_mistake_verifies_nothing(
+    kind: str, issuer: Issuer
+) -> None:
+    token, (public,) = issuer.sign(), issuer.published()["keys"]
+    private = load_der_private_key(issuer.pairs[-1].private_key, None)
+    leaked = public | jwt.get_algorithm_by_name("ES256").to_jwk(private, as_dict=True)
+    issuer.published = lambda: {"keys": [leaked]}  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await checker_of(kind, issuer).verify(token)
+
+
+async def test_an_rsa_key_that_is_too_short_verifies_nothing(kind: str) -> None:
+    issuer = Issuer("RS256")
+    short = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505
+    members = jwt.get_algorithm_by_name("RS256").to_jwk(short, as_dict=True)
+    (public,) = issuer.published()["keys"]
+    issuer.published = lambda: {"keys": [public | members]}  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await checker_of(kind, issuer).verify(issuer.sign())
+
+
+async def test_what_was_verified_stays_so_when_the_same_keys_are_read_again(
+    checker: Checker, issuer: Issuer
+) -> None:
+    token = issuer.sign()
+    first = await checker.verify(token)
+    issuer.elapsed += 301
+    await checker.verify(token)
+    await asyncio.sleep(0)
+    assert issuer.reads == 2
+    assert await checker.verify(token) is first
 
 
 async def test_those_who_miss_at_once_share_one_reading(issuer: Issuer) -> None:
@@ -391,6 +425,34 @@ def test_one_verifier_serves_loops_that_come_and_go(issuer: Issuer) -> None:
         for _ in range(2):
             assert elsewhere.submit(asyncio.run, ask()).result().issuer == ISSUER
             issuer.rotate()
+
+
+async def test_a_reading_that_hangs_in_another_loop_is_not_waited_for(issuer: Issuer) -> None:
+    began, release = threading.Event(), threading.Event()
+
+    async def fetch() -> Any:
+        if issuer.reads == 0:
+            issuer.reads += 1
+            began.set()
+            while not release.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return issuer.read()
+
+    verifier = Verifier(
+        issuer=ISSUER, audience=AUDIENCE, fetch=fetch, now=issuer.clock, seconds=issuer.seconds
+    )
+    token = issuer.sign()
+
+    async def ask() -> AccessClaims:
+        return await verifier.verify(token)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        other = elsewhere.submit(asyncio.run, ask())
+        began.wait()
+        issuer.elapsed += 1
+        assert (await verifier.verify(token)).issuer == ISSUER
+        release.set()
+        assert other.result().issuer == ISSUER
 
 
 async def test_a_token_that_was_verified_costs_little(issuer: Issuer) -> None:
