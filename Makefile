@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
+.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client test-examples fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -63,6 +63,9 @@ fuzz: .venv/.dev  ## Generated requests against a running service, as user and a
 
 test-client: .venv/.dev  ## Build the TypeScript client, test it in a browser; needs Node 20, npm, Chromium
 	@exec .venv/bin/python -m pytest -s tests/client $(ARGS)
+
+test-examples: .venv/.dev  ## Run the examples, and adapters of one's own under the contract suites
+	@exec .venv/bin/python -m pytest $(TWO) tests/examples $(ARGS)
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
