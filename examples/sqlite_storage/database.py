@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
@@ -22,6 +21,8 @@ T = TypeVar("T")
 
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 _WAIT_SECONDS = 3
+# Type hints are slow to resolve, and repositories are made for each transaction.
+_KNOWN: dict[type, dict[str, Callable[[Any], Any]]] = {}
 
 
 class Connection:
@@ -75,7 +76,7 @@ class Rows(Generic[T]):
         self.connection = connection
         self._table = table
         self._entity = entity
-        self._read = _readers(entity)
+        self._read = _columns(entity)
 
     async def find(self, condition: str = "TRUE", *values: object, tail: str = "") -> list[T]:
         """Read those that meet a condition; `tail` orders and limits."""
@@ -138,12 +139,17 @@ def _store(value: object) -> object:
     return value
 
 
-@cache
-def _readers(entity: Any) -> dict[str, Callable[[Any], Any]]:
+def _columns(entity: Any) -> dict[str, Callable[[Any], Any]]:
     """Find, for each field that is a column, what makes its value of a stored one.
 
     A tuple of entities is no column, but a table of its own.
     """
+    if entity not in _KNOWN:
+        _KNOWN[entity] = _read_hints(entity)
+    return _KNOWN[entity]
+
+
+def _read_hints(entity: Any) -> dict[str, Callable[[Any], Any]]:
     hints = get_type_hints(entity)
     found = {field.name: _reader(hints[field.name]) for field in fields(entity)}
     return {name: read for name, read in found.items() if read is not None}
