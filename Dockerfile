@@ -15,7 +15,7 @@ RUN tools/bin/pip --python /opt/gatepost/bin/python install --quiet --no-compile
         --require-hashes --no-deps --only-binary :all: -r requirements.lock \
     && tools/bin/pip install --quiet --require-hashes --no-deps -r requirements-run.lock
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE pytest_gatepost.py ./
 COPY src src
 RUN tools/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist . \
     && tools/bin/pip --python /opt/gatepost/bin/python install --quiet --no-compile --no-deps \

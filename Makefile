@@ -269,6 +269,7 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 	@touch .venv/.objects
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
-	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist \
+		clients/typescript/dist clients/typescript/out
 	@find . -name .venv -prune -o -name .gatepost -prune -o -name __pycache__ -type d \
 		-exec rm -rf {} +

@@ -85,7 +85,9 @@ const EXPIRED = {
   headers: {
     "Access-Control-Allow-Origin": FRONTEND,
     "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Expose-Headers": "WWW-Authenticate",
     "Content-Type": "application/problem+json",
+    "WWW-Authenticate": 'Bearer error="invalid_token"',
   },
   body: JSON.stringify({ code: "access_token_invalid", status: 401, request_id: "x" }),
 };

@@ -108,7 +108,7 @@ export class Session {
     const again = request.clone();
     const token = await this.accessToken();
     const answer = await this.#bearing(request, token);
-    if (!token || answer.status !== 401) return answer;
+    if (!token || !isExpired(answer)) return answer;
     const renewed = this.#access?.token === token ? await this.#renew() : this.#access;
     return renewed ? this.#bearing(again, renewed.token) : answer;
   }
@@ -262,4 +262,10 @@ export class Session {
       throw new Unreachable("No answer.", { cause });
     }
   }
+}
+
+/** RFC 6750 section 3.1. A 401 without it is about something else: a wrong password, say. */
+function isExpired(answer: Response): boolean {
+  const challenge = answer.headers.get("WWW-Authenticate") ?? "";
+  return answer.status === 401 && challenge.includes('error="invalid_token"');
 }

@@ -57,6 +57,8 @@ function problem(status: number, code: string, more: object = {}, headers = {}):
   return Response.json({ ...body, code, ...more }, { status, headers });
 }
 
+const expired = () =>
+  problem(401, "access_token_invalid", {}, { "WWW-Authenticate": 'Bearer error="invalid_token"' });
 const user = () => Response.json({ username: "ada" });
 const lost = () => {
   throw new TypeError("fetch failed");
@@ -95,10 +97,9 @@ test("calls without a session carry no token and refresh nothing", async () => {
 
 test("however many calls find the token expired, one refreshes", async () => {
   const { service, api } = await signedIn();
-  const expired = Array.from({ length: 5 }, () => problem(401, "access_token_invalid"));
-  service.on(ME, ...expired, ...Array.from({ length: 5 }, user));
+  service.on(ME, ...Array.from({ length: 5 }, expired), ...Array.from({ length: 5 }, user));
   service.on(REFRESH, tokens(2));
-  await Promise.all(expired.map(() => done(api.GET("/v1/users/me"))));
+  await Promise.all(Array.from({ length: 5 }, () => done(api.GET("/v1/users/me"))));
   assert.equal(service.count(REFRESH), 1);
   assert.deepEqual(service.asked.slice(-5).map((one) => one.bearer), Array(5).fill("Bearer access-2"));
 });
@@ -106,7 +107,7 @@ test("however many calls find the token expired, one refreshes", async () => {
 test("a call with a body is sent again whole", async () => {
   const { service, api } = await signedIn();
   const changed = "PATCH /v1/users/me";
-  service.on(changed, problem(401, "access_token_invalid"), user());
+  service.on(changed, expired(), user());
   service.on(REFRESH, tokens(2));
   await done(api.PATCH("/v1/users/me", { body: { bio: "Sails." } }));
   assert.deepEqual(service.asked.at(-1), {
@@ -114,6 +115,14 @@ test("a call with a body is sent again whole", async () => {
     bearer: "Bearer access-2",
     body: { bio: "Sails." },
   });
+});
+
+test("a 401 that is not about the token is not tried again", async () => {
+  const { service, api } = await signedIn();
+  service.on("POST /v1/sessions", problem(401, "invalid_credentials"));
+  const body = { login: "ada", password: "wrong" };
+  await assert.rejects(done(api.POST("/v1/sessions", { body })), Refused);
+  assert.equal(service.count(REFRESH), 0);
 });
 
 test("a token near its end is renewed before it is used", async () => {
@@ -166,7 +175,7 @@ test("a session that ended elsewhere is over here, and listeners are told", asyn
   const { service, session, api } = await signedIn();
   const told: (string | null)[] = [];
   session.onChange((id) => told.push(id));
-  service.on(ME, problem(401, "access_token_invalid"));
+  service.on(ME, expired());
   service.on(REFRESH, problem(400, "invalid_grant"));
   await assert.rejects(done(api.GET("/v1/users/me")), Refused);
   assert.deepEqual(told, [null]);
