@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gatepost.adapters.postgres.health import PostgresBacklog
 from gatepost.domain.keys import KeyState
 from gatepost.testing.builders import new_id
+from tests.children import becomes_true
 from tests.service import PASSWORD, Service, free_port, register, running
 
 WITHIN = 0.25
@@ -31,6 +32,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, management_port: int) -> I
         tmp_path_factory.mktemp("metrics") / "two",
         GATEPOST_HTTP__WORKERS="2",
         GATEPOST_HTTP__MANAGEMENT_PORT=str(management_port),
+        GATEPOST_JOBS__METRICS_PORT=str(free_port()),
         # A hash takes long enough for a queue to stand while somebody looks.
         GATEPOST_PASSWORD__MEMORY_KIB="19456",
         GATEPOST_PASSWORD__QUEUE="8",
@@ -139,6 +141,15 @@ def test_outcomes_are_counted(service: Service, management: httpx2.Client) -> No
     )
     assert ({"result": "success"}, 1.0) in found["gatepost_registrations_total"]
     assert "gatepost_outbox_pending" in found
+    ages = {labels["state"]: age for labels, age in found["gatepost_signing_key_age_seconds"]}
+    assert ages["active"] > 0
+    service.mail_to("counted@example.com")
+    port = service.settings["GATEPOST_JOBS__METRICS_PORT"]
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as worker:
+        mailed = ({"kind": "mail.send.v1", "result": "done"}, 1.0)
+        assert becomes_true(
+            lambda: mailed in scraped(worker)["gatepost_outbox_deliveries_total"], 20
+        )
 
 
 def test_re_17_re_24_operators_see_in_while_every_hash_waits(

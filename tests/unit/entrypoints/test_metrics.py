@@ -1,5 +1,6 @@
 import asyncio
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ import pytest
 from gatepost.adapters.prometheus import PrometheusMetrics
 from gatepost.application.ports.delivery import Backlog, BacklogReader
 from gatepost.domain.errors import Unavailable
-from gatepost.entrypoints.metrics import FOLDER, Exposition, forget, shared_folder
+from gatepost.entrypoints.metrics import (
+    FOLDER,
+    Exposition,
+    forget,
+    shared_folder,
+    worker_metrics,
+)
+from gatepost.entrypoints.settings import SettingsError, load
 
 
 class Queue(BacklogReader):
@@ -44,6 +52,16 @@ async def test_re_24_a_database_that_hangs_or_is_down_holds_no_scrape_up() -> No
             rendered = await exposition()
         assert b"gatepost_build_info" in rendered
         assert not re.search(rb"gatepost_(outbox_(pending|oldest|failed)|signing)", rendered)
+
+
+def test_a_worker_shows_what_it_counts_where_a_port_is_set_and_free() -> None:
+    assert worker_metrics(load()) is None
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = load(jobs={"metrics_port": port})
+        with pytest.raises(SettingsError, match=r"JOBS__METRICS_PORT: .*in use"):
+            worker_metrics(settings)
+    assert worker_metrics(settings) is not None
 
 
 async def test_alone_nothing_is_sampled_between_scrapes() -> None:

@@ -181,6 +181,10 @@ def test_no_setting_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GATEPOST_MAIL__URL", "file:folder"),
         ("GATEPOST_MAIL__URL", "smtps://user@mail.example.com"),
         ("GATEPOST_MAIL__TEMPLATES", " "),
+        ("GATEPOST_EXPORTS__URL", "https://bucket.example.com"),
+        ("GATEPOST_EXPORTS__URL", "s3://hunter22@bucket"),
+        ("GATEPOST_EXPORTS__URL", "s3://bucket/?key=hunter22"),
+        ("GATEPOST_EXPORTS__REGION", "eu-central-1"),
         ("GATEPOST_JOBS__RELAY_URL", "sqs://user:hunter22@host"),
         ("GATEPOST_JOBS__RELAY_URL", "redis://host:port"),
         ("GATEPOST_JOBS__RELAY_URL", "amqp://user:hunter22@host"),
@@ -370,3 +374,25 @@ def test_re_20_in_production_a_mail_password_is_not_sent_in_the_clear(
             load()
         assert (name in str(told.value)) is refused, url
         assert "hunter22" not in str(told.value)
+
+
+def test_what_belongs_to_a_bucket_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "GATEPOST_EXPORTS__"
+    monkeypatch.setenv(f"{name}URL", "s3://bucket/prefix")
+    monkeypatch.setenv(f"{name}ENDPOINT", "http://127.0.0.1:9000")
+    monkeypatch.setenv(f"{name}ACCESS_KEY_ID", "id")
+    assert problems() == [f"{name}SECRET_ACCESS_KEY: goes together with {name}ACCESS_KEY_ID"]
+    monkeypatch.setenv(f"{name}SECRET_ACCESS_KEY", "hunter22")
+    exports = load().exports
+    assert "hunter22" not in repr(exports)
+    assert exports.of_bucket == {
+        "access_key_id": "id",
+        "secret_access_key": "hunter22",
+        "endpoint": "http://127.0.0.1:9000",
+    }
+    monkeypatch.setenv(f"{name}DIR", "exports")
+    assert problems() == [f"{name}DIR: not beside {name}URL"]
+    monkeypatch.delenv(f"{name}DIR")
+    monkeypatch.setenv(f"{name}URL", "gs://bucket")
+    needed = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "ENDPOINT")
+    assert problems() == [f"{name}{one}: needs an s3:// {name}URL" for one in needed]
