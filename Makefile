@@ -6,6 +6,7 @@ HASHED  = $(PIP) install --require-hashes --no-deps
 PROJECT = $(PIP) install --no-build-isolation --no-deps --editable .
 CORE    = src/domain/*,src/application/*
 ARGS    =
+OTEL    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
@@ -114,8 +115,8 @@ check-alerts: .venv/.dev
 SECRETS = .gatepost/compose
 RANDOM = head -c 32 /dev/urandom
 
-image:  ## Build the image gatepost:latest
-	@docker build -t gatepost:latest \
+image:  ## Build the image gatepost:latest (OTEL=yes: with what traces need)
+	@docker build -t gatepost:latest --build-arg OTEL="$(OTEL)" \
 		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/__init__.py)" \
 		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
 		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
@@ -141,6 +142,7 @@ $(SECRETS):
 
 # requirements.lock      what the service needs
 # requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
+# requirements-otel.lock what traces need besides the service's
 # requirements-dev.lock  all of it, and the tools
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
@@ -149,9 +151,11 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
+	uv $(COMPILE) --extra otel $(ARGS) -c requirements.lock -o requirements-otel.lock && \
 	uv $(COMPILE) $(EXTRAS) --extra celery --extra otel --extra embedded --group dev $(ARGS) \
-		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
-LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
+		-c requirements.lock -c requirements-run.lock -c requirements-otel.lock \
+		-o requirements-dev.lock
+LOCKS = requirements.lock requirements-run.lock requirements-otel.lock requirements-dev.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) || { \
