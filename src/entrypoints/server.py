@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from logging import INFO, getLevelNamesMapping
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +23,7 @@ from .container import open_gatepost
 from .http.app import create_app, create_management_app
 from .http.connections import ConnectionLimits, connection_class
 from .http.options import HttpOptions, RequestLog, unlogged
-from .logging import request_logger
+from .logging import request_writer
 from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
 from .request_log import RequestLines
@@ -254,9 +255,9 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
 
 
 def _request_log(settings: Settings) -> RequestLog:
-    if not settings.log.requests:
+    if not settings.log.requests or getLevelNamesMapping()[settings.log_level] > INFO:
         return unlogged
-    return RequestLines(request_logger(settings), settings.log.client_ip)
+    return RequestLines(request_writer(settings), settings.log.client_ip)
 
 
 def http_options(settings: Settings, draining: asyncio.Event) -> HttpOptions:
