@@ -9,10 +9,13 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /build
 
 RUN python -m venv --without-pip /opt/gatepost && python -m venv tools
-COPY requirements.lock requirements-run.lock ./
+COPY requirements.lock requirements-run.lock requirements-extras.lock ./
+# Anything: with what traces need (docs/operations/observability.md).
+ARG WITH_EXTRAS=
 # Wheels alone: a source package would run code of its own here, and want a compiler.
 RUN tools/bin/pip --python /opt/gatepost/bin/python install --quiet --no-compile \
         --require-hashes --no-deps --only-binary :all: -r requirements.lock \
+        ${WITH_EXTRAS:+-r requirements-extras.lock} \
     && tools/bin/pip install --quiet --require-hashes --no-deps -r requirements-run.lock
 
 COPY pyproject.toml README.md LICENSE pytest_gatepost.py ./

@@ -5,6 +5,7 @@ PIP     = .venv/bin/python -m pip --disable-pip-version-check -qq
 HASHED  = $(PIP) install --require-hashes --no-deps
 PROJECT = $(PIP) install --no-build-isolation --no-deps --editable .
 ARGS    =
+WITH_EXTRAS =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference docs image up down
@@ -134,8 +135,8 @@ check-alerts: .venv/.dev
 SECRETS = .gatepost/compose
 RANDOM = head -c 32 /dev/urandom
 
-image:  ## Build the image gatepost:latest
-	@docker build -t gatepost:latest \
+image:  ## Build the image gatepost:latest (WITH_EXTRAS=yes: what traces and buckets need, too)
+	@docker build -t gatepost:latest --build-arg WITH_EXTRAS="$(WITH_EXTRAS)" \
 		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/__init__.py)" \
 		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
 		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
@@ -161,6 +162,7 @@ $(SECRETS):
 
 # requirements.lock      what the service needs
 # requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
+# requirements-extras.lock what traces, and exports in a bucket, need besides
 # requirements-dev.lock  all of it, and the tools
 # requirements-docs.lock the generator of the site
 # examples/requirements.lock  what some examples need besides
@@ -172,15 +174,18 @@ LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" &
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
+	uv $(COMPILE) --extra otel --extra objectstore $(ARGS) \
+		-c requirements.lock -o requirements-extras.lock && \
 	uv $(COMPILE) $(EXTRAS) $(EXTRAS_DEV) --group dev $(ARGS) \
-		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock && \
+		-c requirements.lock -c requirements-run.lock -c requirements-extras.lock \
+		-o requirements-dev.lock && \
 	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock && \
 	uv $(COMPILE) --group examples $(ARGS) \
 		-c requirements-dev.lock -o examples/requirements.lock
 # The S3 server of `make test-objects` would triple the development set: it has its own.
 OBJECTS = tests/objects/requirements
-LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-docs.lock \
-	examples/requirements.lock
+LOCKS = requirements.lock requirements-run.lock requirements-extras.lock requirements-dev.lock \
+	requirements-docs.lock examples/requirements.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) && uv $(subst pyproject.toml,$(OBJECTS).in,$(COMPILE)) $(ARGS) \

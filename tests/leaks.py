@@ -18,7 +18,7 @@ import httpx2
 import pytest
 import structlog
 
-from gatepost.entrypoints.logging import configure_logging, request_logger
+from gatepost.entrypoints.logging import configure_logging, request_writer
 from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.setting_groups import ClientIp, LogFormat, LogSettings
 from gatepost.entrypoints.settings import Settings
@@ -34,7 +34,7 @@ _SETTINGS = Settings.model_construct(log_level="INFO", log=LogSettings(format=Lo
 secrets: set[str] = set()
 folders: set[Path] = set()
 stream = StringIO()
-request_lines = RequestLines(request_logger(_SETTINGS, stream), ClientIp.FULL)
+request_lines = RequestLines(request_writer(_SETTINGS, stream), ClientIp.FULL)
 
 
 def secret(value: str) -> str:

@@ -3,15 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePath
 from traceback import StackSummary, walk_tb
 from typing import Any, TextIO
 from uuid import UUID
 
 import structlog
-from structlog.typing import ExcInfo, FilteringBoundLogger, Processor
+from structlog.typing import ExcInfo, Processor
 
 from ..application.correlation import REQUEST_ID, TRACEPARENT
 from .settings import LogFormat, Settings
@@ -77,28 +77,26 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     )
 
 
-def request_logger(settings: Settings, stream: TextIO | None = None) -> FilteringBoundLogger:
-    """Make the logger of the line that every request gets.
+def request_writer(
+    settings: Settings, stream: TextIO | None = None
+) -> Callable[[dict[str, Any]], None]:
+    """Make what writes the line that every request gets; its fields must be plain values.
 
-    It goes past the standard library, whose records cost as much again.
+    All that a line from elsewhere goes through on its way would cost as much as a small request.
     """
     stream = stream or sys.stderr
-    level = logging.getLevelNamesMapping()[settings.log_level]
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
-        processors=[
-            structlog.processors.add_log_level,
-            _stamp,
-            _with_correlation,
-            _redacted,
-            _renderer(settings, stream),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-    ).bind(logger=f"{_OURS}requests")
-    return logger
+    render, write = _renderer(settings, stream), stream.write
+    told = {"level": "info", "logger": f"{_OURS}requests", "event": "request"}
+
+    def line(fields: dict[str, Any]) -> None:
+        event = {"timestamp": datetime.now(UTC).isoformat(), **told, **fields}
+        # One call, so that lines of other threads stay whole; standard error is never kept back.
+        write(f"{render(None, 'info', _with_correlation(None, 'info', event))}\n")
+
+    return line
 
 
-def _renderer(settings: Settings, stream: TextIO) -> Processor:
+def _renderer(settings: Settings, stream: TextIO) -> Callable[[Any, str, Any], str]:
     chosen = settings.log.format
     if chosen is None:
         chosen = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 from uuid import UUID
-
-from structlog.typing import FilteringBoundLogger
 
 from ..domain.audit import ClientContext
 from .settings import ClientIp
@@ -19,8 +18,8 @@ _KEPT_BITS = {4: 24, 6: 48}
 class RequestLines:
     """Writes route, outcome and caller; no path, query, header or body: they may hold anything."""
 
-    def __init__(self, logger: FilteringBoundLogger, shown: ClientIp) -> None:
-        self._info = logger.info
+    def __init__(self, write: Callable[[dict[str, Any]], None], shown: ClientIp) -> None:
+        self._write = write
         self._shown: Callable[[str], str | None] = _SHOWN[shown]
 
     def __call__(
@@ -34,20 +33,19 @@ class RequestLines:
     ) -> None:
         if route in UNLOGGED:
             return
-        told = {} if user_id is None else {"user_id": str(user_id)}
+        told: dict[str, Any] = {
+            "method": method,
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+        }
+        if client.ip is not None and (ip := self._shown(client.ip)) is not None:
+            told["client_ip"] = ip
+        if user_id is not None:
+            told["user_id"] = str(user_id)
         if client.client_id is not None:
             told["client_id"] = client.client_id
-        ip = None if client.ip is None else self._shown(client.ip)
-        if ip is not None:
-            told["client_ip"] = ip
-        self._info(
-            "request",
-            method=method,
-            route=route,
-            status=status,
-            duration_ms=round(seconds * 1000, 2),
-            **told,
-        )
+        self._write(told)
 
 
 @lru_cache(maxsize=4096)

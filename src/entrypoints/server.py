@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from logging import INFO, getLevelNamesMapping
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from .http.app import create_app, create_management_app
 from .http.connections import ConnectionLimits, connection_class
 from .http.options import RequestLog, unlogged
 from .http.settings import http_options
-from .logging import request_logger
+from .logging import request_writer
 from .metrics import FOLDER, Exposition, forget, shared_folder
 from .processes import Child, supervise
 from .request_log import RequestLines
@@ -256,6 +257,6 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
 
 
 def _request_log(settings: Settings) -> RequestLog:
-    if not settings.log.requests:
+    if not settings.log.requests or getLevelNamesMapping()[settings.log_level] > INFO:
         return unlogged
-    return RequestLines(request_logger(settings), settings.log.client_ip)
+    return RequestLines(request_writer(settings), settings.log.client_ip)

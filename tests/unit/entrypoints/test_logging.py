@@ -18,8 +18,10 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.domain.audit import ClientContext
 from gatepost.entrypoints.http.app import create_app
-from gatepost.entrypoints.logging import configure_logging, request_logger
+from gatepost.entrypoints.http.options import unlogged
+from gatepost.entrypoints.logging import configure_logging, request_writer
 from gatepost.entrypoints.request_log import RequestLines
+from gatepost.entrypoints.server import _request_log
 from gatepost.entrypoints.settings import load
 from gatepost.testing.builders import (
     an_account,
@@ -146,7 +148,7 @@ def test_a_request_has_a_line_with_its_caller_as_the_settings_want_him(
     stream: StringIO, shown: str, ip: str | None, told: str | None
 ) -> None:
     settings = load(log={"format": "json", "client_ip": shown})
-    lines = RequestLines(request_logger(settings, stream), settings.log.client_ip)
+    lines = RequestLines(request_writer(settings, stream), settings.log.client_ip)
     user = new_id()
     client = ClientContext(ip=ip, client_id="a-client")
     lines("GET", "/v1/users/{user_id}", 200, 0.0123456, client, user)
@@ -168,8 +170,7 @@ def test_a_request_has_a_line_with_its_caller_as_the_settings_want_him(
     assert line == expected | ({} if told is None else {"client_ip": told})
 
 
-def test_a_quieter_level_leaves_requests_out(stream: StringIO) -> None:
-    settings = load(log_level="WARNING", log={"format": "json"})
-    lines = RequestLines(request_logger(settings, stream), settings.log.client_ip)
-    lines("GET", "/v1/users/me", 200, 0.001, ClientContext(), None)
-    assert stream.getvalue() == ""
+@pytest.mark.parametrize("given", [{"log_level": "WARNING"}, {"log": {"requests": False}}])
+def test_a_quieter_level_or_a_switch_leaves_requests_out(given: dict[str, Any]) -> None:
+    assert _request_log(load()) is not unlogged
+    assert _request_log(load(**given)) is unlogged

@@ -17,7 +17,7 @@ from gatepost.application.correlation import REQUEST_ID, TRACEPARENT
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.options import HttpOptions
-from gatepost.entrypoints.logging import configure_logging, request_logger
+from gatepost.entrypoints.logging import configure_logging, request_writer
 from gatepost.entrypoints.request_log import RequestLines
 from gatepost.entrypoints.settings import load
 from gatepost.entrypoints.tracing import Untraced, _Traced, is_wanted, tracing
@@ -87,7 +87,7 @@ async def test_span_log_and_answer_of_a_request_name_each_other(log: StringIO) -
     exporter = InMemorySpanExporter()
     spans = OtelSpans("9.9", exporter)
     traces, settings = _Traced(spans), load(log={"format": "json"})
-    lines = RequestLines(request_logger(settings, log), settings.log.client_ip)
+    lines = RequestLines(request_writer(settings, log), settings.log.client_ip)
     options = HttpOptions(log=traces.told(lines))
     app = traces.serving(create_app(assemble(memory_ports(), Policies()), options))
     async with client_of(app) as client:
@@ -121,7 +121,7 @@ async def test_span_log_and_answer_of_a_request_name_each_other(log: StringIO) -
 
 async def test_without_traces_the_log_names_the_callers(log: StringIO) -> None:
     settings = load(log={"format": "json"})
-    lines = RequestLines(request_logger(settings, log), settings.log.client_ip)
+    lines = RequestLines(request_writer(settings, log), settings.log.client_ip)
     options = HttpOptions(log=lines)
     async with client_of(create_app(assemble(memory_ports(), Policies()), options)) as client:
         for given in (PARENT, "", "00-" + "0" * 32 + PARENT[35:], "x" * 5000, PARENT + "-more"):
