@@ -10,6 +10,7 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
+.PHONY: test-pooler
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -57,6 +58,9 @@ test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers t
 
 test-faults: .venv/.dev  ## Break database, network, processes under load; half an hour (ARGS="-k freeze")
 	@exec .venv/bin/python -m pytest -s tests/faults $(ARGS)
+
+test-pooler: .venv/.dev  ## Everything behind PgBouncer in transaction mode; half a minute, needs pgbouncer
+	@exec .venv/bin/python -m pytest -s tests/pooler $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)

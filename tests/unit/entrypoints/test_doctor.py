@@ -38,6 +38,7 @@ FACTS = ServerFacts(
     version=170002,
     read_only=False,
     superuser=False,
+    bounded=True,
     encrypted=True,
     address="192.0.2.1",
     connections=97,
@@ -91,6 +92,7 @@ def test_a_server_that_is_too_old_or_takes_no_writes_is_refused(
         (production, {"read_only": True}, FAILED),
         (production, {"encrypted": False}, WARNING),
         (laptop, {"encrypted": False}, OK),
+        (production, {"bounded": False}, WARNING),
     ):
         (finding,) = judge_server(replace(FACTS, **changes), settings)
         assert finding.status is expected, changes
