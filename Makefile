@@ -109,8 +109,10 @@ image:  ## Build the image gatepost:latest
 		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 
 up: image $(SECRETS)  ## Start everything that production has, behind https://127.0.0.1:8443
-	@docker compose up --detach --wait proxy worker prometheus
-	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed)."
+	@docker compose build --quiet mail
+	@docker compose up --detach --wait proxy worker prometheus mail
+	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed);" \
+		"its mails are on http://127.0.0.1:8025."
 
 down:  ## End what `make up` started, and remove its data
 	@mkdir -p $(SECRETS)
@@ -130,16 +132,23 @@ $(SECRETS):
 # requirements.lock      what the service needs
 # requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
 # requirements-dev.lock  all of it, and the tools
+# requirements-delivery.lock  large tools besides, for `make test-chart` and the like
+# requirements-mail.lock what compose catches mails with
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
+OTHERS = --extra celery --extra gunicorn --extra embedded
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
-	uv $(COMPILE) $(EXTRAS) --extra celery --extra embedded --group dev $(ARGS) \
-		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock
-LOCKS = requirements.lock requirements-run.lock requirements-dev.lock
+	uv $(COMPILE) $(EXTRAS) $(OTHERS) --group dev $(ARGS) \
+		-c requirements.lock -c requirements-run.lock -o requirements-dev.lock && \
+	uv $(COMPILE) $(EXTRAS) $(OTHERS) --group delivery $(ARGS) \
+		-c requirements-dev.lock -o requirements-delivery.lock && \
+	uv $(COMPILE) --group mail $(ARGS) -o requirements-mail.lock
+LOCKS = requirements.lock requirements-run.lock requirements-dev.lock requirements-delivery.lock \
+	requirements-mail.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) || { \
@@ -157,7 +166,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) --extra celery --extra embedded --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) $(OTHERS) --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }

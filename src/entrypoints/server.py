@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -17,21 +16,18 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from .. import __version__
-from .container import open_gatepost
-from .http.app import create_app, create_management_app
+from .applications import open_applications
 from .http.connections import ConnectionLimits, connection_class
-from .http.options import HttpOptions
-from .metrics import FOLDER, Exposition, forget, shared_folder
+from .metrics import FOLDER, forget, shared_folder
 from .processes import Child, supervise
 from .settings import PREFIX, Settings, SettingsError
 
-_BACKLOG = 2048
+BACKLOG = 2048
 # With the longest delay and the two moments below less than the half minute that children get.
-_GRACE_SECONDS = 15
-_SETTLE_SECONDS = 0.5
+GRACE_SECONDS = 15
+SETTLE_SECONDS = 0.5
 # Idle between two requests. A proxy in front must give up idle connections earlier.
-_KEEP_ALIVE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         listener.close()
         reason = refused.strerror or "cannot be bound"
         raise SettingsError([f"{setting}: {host}:{port}, {reason.lower()}"]) from None
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
 
@@ -192,40 +188,29 @@ def server(app: ASGIApp, limits: ConnectionLimits) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             h11_max_incomplete_event_size=limits.head_bytes,
         )
     )
 
 
 async def _serve(settings: Settings, listeners: Listeners) -> None:
-    # Here, because only here something is counted; the library takes a moment to import.
-    from ..adapters.prometheus import PrometheusMetrics
-
-    metrics = PrometheusMetrics(__version__, os.environ.get(FOLDER))
     draining = asyncio.Event()
-    async with open_gatepost(settings, metrics) as gatepost, asyncio.TaskGroup() as beside:
-        exposition = Exposition(metrics, gatepost.backlog)
-        sampling = beside.create_task(exposition.keep_sampling())
-        options = replace(
-            http_options(settings, draining), requests=metrics.requests, metrics=exposition
-        )
-        public, managed = options, listeners.management
-        limits = ConnectionLimits.of(options)
-        if managed is not None:
-            public = replace(options, metrics=None, health_checks=False)
-            management = server(create_management_app(gatepost, options), limits)
+    async with (
+        open_applications(settings, draining.is_set) as applications,
+        asyncio.TaskGroup() as beside,
+    ):
+        limits = ConnectionLimits.of(applications.options)
+        managed, management = listeners.management, None
+        if managed is not None and applications.management is not None:
+            management = server(applications.management, limits)
             beside.create_task(management.serve(sockets=[managed]))
-        serving = server(create_app(gatepost, public), limits)
+        serving = server(applications.public, limits)
         drain = asyncio.create_task(_drain(settings, draining, serving))
-        # What start-up made lives for ever: keep the collector from walking it again and again.
-        gc.collect()
-        gc.freeze()
         await serving.serve(sockets=[listeners.public])
         drain.cancel()
-        sampling.cancel()
-        if managed is not None:
+        if management is not None:
             # Last, so that operators see the end.
             management.should_exit = True
 
@@ -240,21 +225,8 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
     await draining.wait()
-    await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), _SETTLE_SECONDS))
+    await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), SETTLE_SECONDS))
     for listening in serving.servers:
         listening.close()
-    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.sleep(SETTLE_SECONDS)
     serving.should_exit = True
-
-
-def http_options(settings: Settings, draining: asyncio.Event) -> HttpOptions:
-    return HttpOptions(
-        docs=settings.serves_docs,
-        password_grant=settings.password_grant,
-        version=__version__,
-        public_url=settings.issuer,
-        frontend_url=settings.frontend_url,
-        cors_origins=settings.http.cors_origins,
-        trusted_proxies=settings.http.trusted_proxies,
-        draining=draining.is_set,
-    )
