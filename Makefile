@@ -10,7 +10,7 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
-.PHONY: test-pooler
+.PHONY: test-pooler test-traefik test-chart
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -61,6 +61,12 @@ test-faults: .venv/.dev  ## Break database, network, processes under load; half 
 
 test-pooler: .venv/.dev  ## Everything behind PgBouncer in transaction mode; half a minute, needs pgbouncer
 	@exec .venv/bin/python -m pytest -s tests/pooler $(ARGS)
+
+test-traefik: .venv/.delivery  ## Two servers behind a real Traefik, replaced under load; a minute
+	@exec .venv/bin/python -m pytest -s tests/traefik $(ARGS)
+
+test-chart: .venv/.delivery  ## Render the Helm chart and hold it against the schemas of Kubernetes
+	@exec .venv/bin/python -m pytest -q tests/chart $(ARGS)
 
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
@@ -216,6 +222,11 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 	@echo "Installing the locked packages and tools into .venv; the first time takes minutes."
 	@$(HASHED) -r requirements-dev.lock && $(PROJECT) || $(RETRY)
 	@touch .venv/.run .venv/.dev
+
+.venv/.delivery: .venv/.dev requirements-delivery.lock
+	@echo "Installing large tools into .venv; the first time takes minutes."
+	@$(HASHED) -r requirements-delivery.lock || $(RETRY)
+	@touch .venv/.delivery
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
