@@ -31,6 +31,7 @@ RUN --mount=type=bind,source=requirements-mail.lock,target=/requirements.lock \
         --require-hashes --no-deps --only-binary :all: -r /requirements.lock \
     && install -d -o 10001 -g 10001 /var/lib/mail
 COPY deploy/compose/mail.py /mail.py
+WORKDIR /var/lib/mail
 USER 10001:10001
 EXPOSE 1025 8025
 CMD ["python", "-u", "/mail.py"]

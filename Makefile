@@ -11,7 +11,8 @@ ARGS    =
 .PHONY: help setup run migrate reference image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
 .PHONY: test-pooler test-traefik test-chart
-.PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
+.PHONY: check check-lint check-types check-imports check-reference check-locks check-delivery
+.PHONY: sbom audit lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -77,7 +78,7 @@ test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
-check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
+check: check-lint check-types check-imports check-reference check-locks check-delivery  ## Lint, types, import contracts, reference pages, locks, licences
 	@echo "All checks passed."
 
 check-lint: .venv/.dev
@@ -102,6 +103,22 @@ check-imports: .venv/.dev
 		cat .venv/.imports; \
 		echo "Next: let the dependency point inwards (CONTRIBUTING.md, where new lines go)." >&2; \
 		exit 1; }
+
+# Dockerfile, every YAML file, and the licences of what the image ships.
+check-delivery: .venv/.dev
+	@.venv/bin/hadolint Dockerfile && .venv/bin/yamllint --strict . && \
+		.venv/bin/python deploy/sbom.py check || { \
+		echo "Next: mend what is said above; accepted licences are listed in deploy/sbom.py." >&2; \
+		exit 1; }
+
+sbom: .venv/.delivery  ## Write what the image ships to dist/: a CycloneDX file, and the licences
+	@.venv/bin/python deploy/sbom.py dist && echo "Written: dist/gatepost.cdx.json, dist/licences.txt."
+
+audit: .venv/.delivery  ## Ask the advisory database of PyPI about every locked package; needs the network
+	@for lock in requirements.lock requirements-mail.lock; do \
+		.venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r "$$lock" \
+		|| { echo "Next: see above; without the advisory database nothing was checked." >&2; exit 1; }; \
+	done
 
 # --- Containers --------------------------------------------------------------
 
