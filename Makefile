@@ -10,7 +10,7 @@ ARGS    =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
-.PHONY: test-pooler test-traefik test-chart
+.PHONY: test-chart test-pooler test-traefik
 .PHONY: check check-lint check-types check-imports check-reference check-locks check-delivery
 .PHONY: sbom audit lock clean
 
@@ -152,11 +152,11 @@ $(SECRETS):
 
 # --- Dependencies ------------------------------------------------------------
 
-# requirements.lock      what the service needs
-# requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
-# requirements-dev.lock  all of it, and the tools
+# requirements.lock           what the service needs
+# requirements-run.lock       what a checkout needs besides: embedded PostgreSQL, build backend
+# requirements-dev.lock       all of it, and the tools
 # requirements-delivery.lock  large tools besides, for `make test-chart` and the like
-# requirements-mail.lock what compose catches mails with
+# requirements-mail.lock      what catches mails in compose
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks

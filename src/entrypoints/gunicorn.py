@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._opening: AbstractAsyncContextManager[Applications] | None = None
         self._opened: Applications | None = None
         self.draining = asyncio.Event()
 
@@ -37,11 +36,10 @@ class Application:
         elif self._opened is None:
             raise RuntimeError("The lifespan was not begun.")
         else:
-            operators = self._opened.management
-            # Of the socket, not of a header: nobody can claim it.
-            asked = scope["server"][1]
-            managed = operators is not None and asked == self._settings.management_port
-            app = operators if managed and operators else self._opened.public
+            app = self._opened.public
+            # The port of the socket, not of a header: nobody can claim it.
+            if self._opened.management and scope["server"][1] == self._settings.management_port:
+                app = self._opened.management
             await app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -143,6 +143,14 @@ def test_no_pod_has_rights_that_it_does_not_need(values: dict[str, Any]) -> None
             assert container["envFrom"][0] == {"secretRef": {"name": "gatepost"}}
 
 
+def test_numbers_and_switches_become_what_the_service_reads() -> None:
+    config = {"GATEPOST_PASSWORD__MEMORY_KIB": 4194304, "GATEPOST_HTTP__DOCS": True}
+    server = dict(pods(rendered({"config": config})))["id-gatepost"]["containers"][0]
+    given = {one["name"]: one["value"] for one in server["env"]}
+    assert given["GATEPOST_PASSWORD__MEMORY_KIB"] == "4194304"
+    assert given["GATEPOST_HTTP__DOCS"] == "true"
+
+
 def test_migrations_run_before_there_is_anything_else_of_the_release() -> None:
     documents = rendered(EVERYTHING)
     (job,) = (one for one in documents if one["kind"] == "Job")

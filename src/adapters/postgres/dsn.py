@@ -1,11 +1,11 @@
 """URLs of databases; imports nothing heavy, for the settings check them too."""
 
 import re
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
 # As PgBouncer spells it; ours alone, so it is taken out before a driver sees the URL.
-_POOL_MODE = ("pool_mode", "transaction")
+_POOL_MODE = "pool_mode=transaction"
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 # Several hosts may be listed, each with a port.
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d{0,5})?")
@@ -26,15 +26,13 @@ def to_dsn(url: str) -> str:
 
 def through_pooler(url: str) -> str:
     """Note in a URL that each transaction behind it may be on another connection."""
-    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode([_POOL_MODE])}"
+    return f"{url}{'&' if urlsplit(url).query else '?'}{_POOL_MODE}"
 
 
 def without_pool_mode(dsn: str) -> tuple[str, bool]:
-    """Return the DSN for a driver, and whether a transaction pooler is behind it."""
-    parts = urlsplit(dsn)
-    if _POOL_MODE not in parse_qsl(parts.query):
-        return dsn, False
-    return dsn.replace(urlencode([_POOL_MODE]), "").rstrip("?&"), True
+    """Return the DSN for a driver, and whether it was noted that a pooler is behind it."""
+    plain = dsn.removesuffix(_POOL_MODE)
+    return (dsn, False) if plain == dsn else (plain[:-1], True)
 
 
 def _is_readable(url: str) -> bool:

@@ -88,14 +88,11 @@ def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
             f"PostgreSQL {major}; the connection is not encrypted",
             "sslmode=verify-full, unless nobody can listen on that network.",
         )
-    elif not facts.bounded:
-        yield warning(
-            "database",
-            f"PostgreSQL {major}; statements behind the pooler have no limit",
-            "ALTER ROLE ... SET statement_timeout = '3s'",
-        )
     else:
         yield ok("database", f"PostgreSQL {major}, {facts.round_trip * 1000:.1f} ms away")
+    if not facts.bounded:
+        instead = "ALTER ROLE ... SET statement_timeout = '3s'"
+        yield warning("pooler", "statements behind it have no limit", instead)
 
 
 def judge_schema(facts: ServerFacts) -> Finding:

@@ -51,7 +51,8 @@ envFrom:
 env:
   {{- range $name, $value := .Values.config }}
   - name: {{ $name }}
-    value: {{ $value | toString | quote }}
+    {{- /* As JSON, or a large number would be written with an exponent. */}}
+    value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
   {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
