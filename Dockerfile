@@ -26,6 +26,19 @@ RUN tools/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist 
     # Taken unchecked: nothing in a read-only file system grows old.
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/gatepost/lib
 
+# --- What catches mails in compose.yaml; no part of the image that runs ---
+FROM ${PYTHON_IMAGE} AS mail
+
+RUN --mount=type=bind,source=requirements-mail.lock,target=/requirements.lock \
+    pip install --quiet --no-cache-dir --root-user-action ignore --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: -r /requirements.lock \
+    && install -d -o 10001 -g 10001 /var/lib/mail
+COPY deploy/compose/mail.py /mail.py
+WORKDIR /var/lib/mail
+USER 10001:10001
+EXPOSE 1025 8025
+CMD ["python", "-u", "/mail.py"]
+
 # --- What runs ---
 FROM ${PYTHON_IMAGE}
 

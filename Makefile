@@ -10,8 +10,9 @@ WITH_EXTRAS =
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference docs image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
-.PHONY: test-examples test-package test-dashboards test-objects fuzz
-.PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks lock clean
+.PHONY: test-examples test-package test-dashboards test-objects test-chart test-pooler test-traefik
+.PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks
+.PHONY: check-delivery sbom audit fuzz lock clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s%s\n", $$1, $$2 }' Makefile
@@ -70,6 +71,15 @@ test-mail: .venv/.dev  ## Send MAILS=10000 past a bad mail server with workers t
 test-faults: .venv/.dev  ## Break database, network, processes under load; half an hour (ARGS="-k freeze")
 	@exec .venv/bin/python -m pytest -s tests/faults $(ARGS)
 
+test-pooler: .venv/.dev  ## Everything behind PgBouncer in transaction mode; half a minute, needs pgbouncer
+	@exec .venv/bin/python -m pytest -s tests/pooler $(ARGS)
+
+test-traefik: .venv/.delivery  ## Two servers behind a real Traefik, replaced under load; a minute
+	@exec .venv/bin/python -m pytest -s tests/traefik $(ARGS)
+
+test-chart: .venv/.delivery  ## Render the Helm chart and hold it against the schemas of Kubernetes
+	@exec .venv/bin/python -m pytest -q tests/chart $(ARGS)
+
 fuzz: .venv/.dev  ## Generated requests against a running service, as user and as administrator
 	@exec .venv/bin/python -m pytest -s tests/fuzz $(ARGS)
 
@@ -91,7 +101,7 @@ test-objects: .venv/.dev .venv/.objects  ## Keep exports in a bucket behind the 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
-check: check-lint check-types check-imports check-reference check-alerts check-locks  ## Lint, types, import contracts, reference pages, alerts, locks
+check: check-lint check-types check-imports check-reference check-alerts check-locks check-delivery  ## Lint, types, import contracts, reference pages, alerts, locks, licences
 	@echo "All checks passed."
 
 check-lint: .venv/.dev
@@ -130,6 +140,22 @@ check-alerts: .venv/.dev
 		cat .venv/.alerts; \
 		echo "Next: mend deploy/prometheus, deploy/grafana or docs/operations/alerts.md." >&2; exit 1; }
 
+# Dockerfile, every YAML file, and the licences of what the image ships.
+check-delivery: .venv/.dev
+	@.venv/bin/hadolint Dockerfile && .venv/bin/yamllint --strict . && \
+		.venv/bin/python deploy/sbom.py check || { \
+		echo "Next: mend what is said above; accepted licences are listed in deploy/sbom.py." >&2; \
+		exit 1; }
+
+sbom: .venv/.delivery  ## Write what the image ships to dist/: a CycloneDX file, and the licences
+	@.venv/bin/python deploy/sbom.py dist && echo "Written: dist/gatepost.cdx.json, dist/licences.txt."
+
+audit: .venv/.delivery  ## Ask the advisory database of PyPI about every locked package; needs the network
+	@for lock in requirements.lock requirements-mail.lock; do \
+		.venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r "$$lock" \
+		|| { echo "Next: see above; without the advisory database nothing was checked." >&2; exit 1; }; \
+	done
+
 # --- Containers --------------------------------------------------------------
 
 SECRETS = .gatepost/compose
@@ -142,8 +168,10 @@ image:  ## Build the image gatepost:latest (WITH_EXTRAS=yes: what traces and buc
 		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 
 up: image $(SECRETS)  ## Start everything that production has, behind https://127.0.0.1:8443
-	@docker compose up --detach --wait proxy worker prometheus
-	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed)."
+	@docker compose build --quiet mail
+	@docker compose up --detach --wait proxy worker prometheus mail
+	@echo "Gatepost is ready on https://127.0.0.1:8443 (its certificate is self-signed);" \
+		"its mails are on http://127.0.0.1:8025."
 
 down:  ## End what `make up` started, and remove its data
 	@mkdir -p $(SECRETS)
@@ -160,32 +188,37 @@ $(SECRETS):
 
 # --- Dependencies ------------------------------------------------------------
 
-# requirements.lock      what the service needs
-# requirements-run.lock  what a checkout needs besides: embedded PostgreSQL, build backend
-# requirements-extras.lock what traces, and exports in a bucket, need besides
-# requirements-dev.lock  all of it, and the tools
-# requirements-docs.lock the generator of the site
+# requirements.lock           what the service needs
+# requirements-run.lock       what a checkout needs besides: embedded PostgreSQL, build backend
+# requirements-extras.lock    what traces, and exports in a bucket, need besides
+# requirements-mail.lock      what catches mails in compose
+# requirements-dev.lock       all of it, and the tools
+# requirements-docs.lock      the generator of the site
+# requirements-delivery.lock  large tools besides, for `make test-chart` and the like
 # examples/requirements.lock  what some examples need besides
 COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
-EXTRAS_DEV = --extra celery --extra objectstore --extra otel --extra embedded --extra verifier
+OTHERS = --extra celery --extra objectstore --extra otel --extra gunicorn --extra embedded --extra verifier
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
 	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
 	uv $(COMPILE) --extra otel --extra objectstore $(ARGS) \
 		-c requirements.lock -o requirements-extras.lock && \
-	uv $(COMPILE) $(EXTRAS) $(EXTRAS_DEV) --group dev $(ARGS) \
+	uv $(COMPILE) $(EXTRAS) $(OTHERS) --group dev $(ARGS) \
 		-c requirements.lock -c requirements-run.lock -c requirements-extras.lock \
 		-o requirements-dev.lock && \
 	uv $(COMPILE) --group docs $(ARGS) -c requirements-dev.lock -o requirements-docs.lock && \
+	uv $(COMPILE) $(EXTRAS) $(OTHERS) --group delivery $(ARGS) \
+		-c requirements-dev.lock -o requirements-delivery.lock && \
+	uv $(COMPILE) --group mail $(ARGS) -o requirements-mail.lock && \
 	uv $(COMPILE) --group examples $(ARGS) \
 		-c requirements-dev.lock -o examples/requirements.lock
 # The S3 server of `make test-objects` would triple the development set: it has its own.
 OBJECTS = tests/objects/requirements
-LOCKS = requirements.lock requirements-run.lock requirements-extras.lock requirements-dev.lock \
-	requirements-docs.lock examples/requirements.lock
+LOCKS = requirements.lock requirements-run.lock requirements-extras.lock requirements-mail.lock \
+	requirements-dev.lock requirements-docs.lock requirements-delivery.lock examples/requirements.lock
 
 lock: .venv/.dev  ## Write the lock files anew (ARGS=--upgrade, ARGS="--upgrade-package NAME")
 	@into=.; $(LOCK) && uv $(subst pyproject.toml,$(OBJECTS).in,$(COMPILE)) $(ARGS) \
@@ -205,7 +238,7 @@ check-locks: .venv/.dev
 	elif [ $$code = 2 ]; then \
 		echo "No registry to compile the locks with; compared with the installed packages instead."; \
 		.venv/bin/uv pip install --quiet --no-index --dry-run --python .venv/bin/python \
-			-r pyproject.toml $(EXTRAS) $(EXTRAS_DEV) --group dev || same=no; \
+			-r pyproject.toml $(EXTRAS) $(OTHERS) --group dev || same=no; \
 	else echo "$$said" >&2; same=no; fi; \
 	[ $$same = yes ] || { \
 		echo "Next: make lock; pyproject.toml and the lock files differ." >&2; exit 1; }
@@ -272,6 +305,11 @@ RETRY = { echo "Not installed. Next: see above; check the network or pip's setti
 		.venv/objects/bin/python -m pip --disable-pip-version-check -qq install \
 		--require-hashes --no-deps -r $(OBJECTS).lock || $(RETRY)
 	@touch .venv/.objects
+
+.venv/.delivery: .venv/.dev requirements-delivery.lock
+	@echo "Installing large tools into .venv; the first time takes minutes."
+	@$(HASHED) -r requirements-delivery.lock || $(RETRY)
+	@touch .venv/.delivery
 
 clean:  ## Remove caches and build products; .venv and the data folder stay
 	@rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist \

@@ -6,13 +6,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from gatepost.application.ports.storage import (
-    AccountDirectory,
-    AccountQuery,
-    AccountRepository,
-    OneTimeTokenRepository,
-    RoleRepository,
-)
+from gatepost.application.ports.accounts import AccountRepository
+from gatepost.application.ports.credentials import OneTimeTokenRepository
+from gatepost.application.ports.directory import AccountDirectory, AccountQuery, RoleRepository
 from gatepost.application.ports.transfer import AccountTransfer
 from gatepost.domain.accounts import Account, AccountId, Username
 from gatepost.domain.addresses import EmailAddress

@@ -43,6 +43,18 @@ class SqliteExports(ExportRepository):
     async def save(self, export: Export) -> None:
         await self._rows.update(export)
 
+    async def note_progress(self, export_id: ExportId, percent: int) -> None:
+        sql = "UPDATE exports SET progress = ? WHERE id = ? AND progress < ?"
+        await self._rows.connection.change(sql, percent, export_id, percent)
+
+    async def count_items(self, account_id: AccountId) -> int:
+        sql = (
+            "SELECT (SELECT count(*) FROM sessions WHERE account_id = ?)"
+            " + (SELECT count(*) FROM audit WHERE ? IN (actor, subject))"
+        )
+        ((counted,),) = await self._rows.connection.rows(sql, account_id, account_id)
+        return int(counted)
+
     async def list_of(self, account_id: AccountId) -> Sequence[Export]:
         tail = "ORDER BY created_at DESC, id DESC"
         return await self._rows.find("account_id = ?", account_id, tail=tail)

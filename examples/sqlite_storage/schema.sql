@@ -119,7 +119,8 @@ CREATE TABLE IF NOT EXISTS exports (
     status TEXT NOT NULL,
     created_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,
-    size INTEGER
+    size INTEGER,
+    progress INTEGER NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS endpoints (

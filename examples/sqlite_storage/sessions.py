@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from gatepost.application.ports.storage import CallerReader, SessionRepository
+from gatepost.application.ports.sessions import CallerReader, SessionRepository
 from gatepost.domain.accounts import Account, AccountId
 from gatepost.domain.clients import Client, ClientId, ClientStatus
 from gatepost.domain.sessions import (
@@ -15,7 +15,7 @@ from gatepost.domain.sessions import (
 )
 
 from .accounts import AccountRows
-from .database import Connection, Rows
+from .database import Connection, Rows, marks
 
 _LIVE = "revoked_at IS NULL AND idle_until > ? AND absolute_until > ?"
 
@@ -74,6 +74,16 @@ class SqliteSessions(SessionRepository):
     ) -> int:
         condition = f"account_id = ? AND id IS NOT ? AND {_LIVE}"
         return await self._end(reason, now, condition, account_id, keep, now, now)
+
+    async def end_next(
+        self, after: SessionId | None, reason: EndReason, now: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        condition, tail = "id > ? AND created_at <= ?", f"ORDER BY id LIMIT {int(limit)}"
+        ids = [row.id for row in await self._rows.find(condition, after or "", now, tail=tail)]
+        if not ids:
+            return 0, None
+        listed = f"id IN {marks(ids)} AND {_LIVE}"
+        return await self._end(reason, now, listed, *ids, now, now), ids[-1]
 
     async def remove_all(self, account_id: AccountId) -> None:
         await self._rows.remove("account_id = ?", account_id)

@@ -2,41 +2,32 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
-from logging import INFO, getLevelNamesMapping
 from pathlib import Path
 from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from .. import __version__
-from .container import open_gatepost
-from .http.app import create_app, create_management_app
+from .applications import open_applications
 from .http.connections import ConnectionLimits, connection_class
-from .http.options import RequestLog, unlogged
-from .http.settings import http_options
-from .logging import request_writer
-from .metrics import FOLDER, Exposition, forget, shared_folder
+from .metrics import FOLDER, forget, shared_folder
 from .processes import Child, supervise
-from .request_log import RequestLines
 from .settings import PREFIX, Settings, SettingsError
-from .tracing import Traces, tracing
 
-_BACKLOG = 2048
+BACKLOG = 2048
 # With the longest delay and the two moments below less than the half minute that children get.
-_GRACE_SECONDS = 15
-_SETTLE_SECONDS = 0.5
+GRACE_SECONDS = 15
+SETTLE_SECONDS = 0.5
 # Idle between two requests. A proxy in front must give up idle connections earlier.
-_KEEP_ALIVE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +82,7 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         listener.close()
         reason = refused.strerror or "cannot be bound"
         raise SettingsError([f"{setting}: {host}:{port}, {reason.lower()}"]) from None
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
 
@@ -156,8 +147,8 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
         listeners = Listeners.inherited(fd, management_fd)
     with listeners:
         if settings.http.workers == 1:
-            with tracing() as traces, asyncio.Runner(loop_factory=_loop) as runner:
-                runner.run(_serve(settings, listeners, traces))
+            with asyncio.Runner(loop_factory=_loop) as runner:
+                runner.run(_serve(settings, listeners))
             return 0
         with shared_folder(settings.http.workers) as folder:
             return supervise(
@@ -197,44 +188,29 @@ def server(app: ASGIApp, limits: ConnectionLimits) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             h11_max_incomplete_event_size=limits.head_bytes,
         )
     )
 
 
-async def _serve(settings: Settings, listeners: Listeners, traces: Traces) -> None:
-    # Here, because only here something is counted; the library takes a moment to import.
-    from ..adapters.prometheus import PrometheusMetrics
-
-    metrics = PrometheusMetrics(__version__, os.environ.get(FOLDER))
+async def _serve(settings: Settings, listeners: Listeners) -> None:
     draining = asyncio.Event()
-    async with open_gatepost(settings, metrics) as gatepost, asyncio.TaskGroup() as beside:
-        exposition = Exposition(metrics, gatepost.backlog)
-        sampling = beside.create_task(exposition.keep_sampling())
-        options = replace(
-            http_options(settings),
-            draining=draining.is_set,
-            requests=metrics.requests,
-            log=traces.told(_request_log(settings)),
-            metrics=exposition,
-        )
-        public, managed = options, listeners.management
-        limits = ConnectionLimits.of(options)
-        if managed is not None:
-            public = replace(options, metrics=None, health_checks=False)
-            management = server(create_management_app(gatepost, options), limits)
+    async with (
+        open_applications(settings, draining.is_set) as applications,
+        asyncio.TaskGroup() as beside,
+    ):
+        limits = ConnectionLimits.of(applications.options)
+        managed, management = listeners.management, None
+        if managed is not None and applications.management is not None:
+            management = server(applications.management, limits)
             beside.create_task(management.serve(sockets=[managed]))
-        serving = server(traces.serving(create_app(gatepost, public)), limits)
+        serving = server(applications.public, limits)
         drain = asyncio.create_task(_drain(settings, draining, serving))
-        # What start-up made lives for ever: keep the collector from walking it again and again.
-        gc.collect()
-        gc.freeze()
         await serving.serve(sockets=[listeners.public])
         drain.cancel()
-        sampling.cancel()
-        if managed is not None:
+        if management is not None:
             # Last, so that operators see the end.
             management.should_exit = True
 
@@ -249,14 +225,8 @@ async def _drain(settings: Settings, draining: asyncio.Event, serving: uvicorn.S
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.set)
     await draining.wait()
-    await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), _SETTLE_SECONDS))
+    await asyncio.sleep(max(settings.shutdown_delay.total_seconds(), SETTLE_SECONDS))
     for listening in serving.servers:
         listening.close()
-    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.sleep(SETTLE_SECONDS)
     serving.should_exit = True
-
-
-def _request_log(settings: Settings) -> RequestLog:
-    if not settings.log.requests or getLevelNamesMapping()[settings.log_level] > INFO:
-        return unlogged
-    return RequestLines(request_writer(settings), settings.log.client_ip)

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from ..adapters.mail.server import SmtpServer
+from ..adapters.postgres.dsn import through_pooler
 from ..adapters.postgres.queue_names import renaming
 from .setting_groups import (
     AccountSettings,
@@ -105,7 +106,8 @@ class Settings(BaseSettings):
     database_direct_url: DatabaseUrl | None = Field(
         None,
         validation_alias="DATABASE_DIRECT_URL",
-        description="Past a transaction pooler: migrations and LISTEN.",
+        description="For migrations and LISTEN, where DATABASE_URL leads to a transaction"
+        " pooler; then nothing is prepared there, and no timeout set.",
     )
     redis_url: RedisUrl | None = Field(
         None,
@@ -175,10 +177,11 @@ class Settings(BaseSettings):
 
     @property
     def pooled_url(self) -> str:
-        """Return the database URL for all else."""
+        """Return the database URL for all else; with a direct one beside it, it has a pooler."""
         if self.database_url is None:
             raise SettingsError(["DATABASE_URL: needed here"])
-        return self.database_url.get_secret_value()
+        url = self.database_url.get_secret_value()
+        return url if self.database_direct_url is None else through_pooler(url)
 
     @property
     def issuer(self) -> str:

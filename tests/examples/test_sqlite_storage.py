@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from examples.sqlite_storage import SqliteStorage, SqliteUnitOfWork, SqliteWorker
 
+from examples.sqlite_storage import SqliteStorage, SqliteUnitOfWork, SqliteWorker
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.application.ports.delivery import Job
-from gatepost.application.ports.storage import CallerReader
+from gatepost.application.ports.sessions import CallerReader
 from gatepost.domain.audit import AuditEntry, ClientContext
 from gatepost.testing.builders import an_entry
 from gatepost.testing.contracts.jobs import RETRIES, Work, becomes

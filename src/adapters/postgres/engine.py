@@ -12,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from .dsn import to_dsn
+from .dsn import to_dsn, without_pool_mode
 from .failures import outages_as_unavailable
 
 CONNECT_TIMEOUT = 2.0
@@ -55,13 +55,22 @@ async def connect(
     lock_timeout: float = 0,
     **options: Any,
 ) -> asyncpg.Connection:
-    """Open one connection; a `statement_timeout` of zero sets no limit."""
-    settings = {
-        "application_name": "gatepost",
-        "statement_timeout": _milliseconds(statement_timeout),
-        "lock_timeout": _milliseconds(lock_timeout),
-        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
-    }
+    """Open one connection; a `statement_timeout` of zero sets no limit.
+
+    Behind a transaction pooler the server's limits are those of its role: what a session sets
+    would hold for whoever comes next, and poolers refuse it.
+    """
+    dsn, pooled = without_pool_mode(dsn)
+    settings = {"application_name": "gatepost"}
+    if pooled:
+        # A named statement would be on one connection, and be asked for on another.
+        options["statement_cache_size"] = 0
+    else:
+        settings |= {
+            "statement_timeout": _milliseconds(statement_timeout),
+            "lock_timeout": _milliseconds(lock_timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
+        }
     # asyncpg's own limit holds for each address of a host; this one for all of them.
     async with asyncio.timeout(CONNECT_TIMEOUT):
         return await asyncpg.connect(
@@ -82,7 +91,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connected,
+        connect_args={"async_creator_fn": connected, **_preparing(dsn)},
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=max_overflow,
@@ -114,6 +123,13 @@ def _observe(engine: AsyncEngine, observer: QueryObserver) -> None:
     event.listen(engine.sync_engine, "before_cursor_execute", started)
     event.listen(engine.sync_engine, "after_cursor_execute", ended)
     event.listen(engine.sync_engine, "handle_error", failed)
+
+
+def _preparing(dsn: str) -> dict[str, Any]:
+    """Tell SQLAlchemy, which names and keeps statements itself, when not to."""
+    _, pooled = without_pool_mode(dsn)
+    unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return unnamed if pooled else {}
 
 
 def _refuse_closed(connection: object, entry: ConnectionPoolEntry, proxy: object) -> None:

@@ -17,6 +17,7 @@ _SERVER = """
 SELECT current_setting('server_version_num')::int AS version,
        current_setting('transaction_read_only') = 'on' AS read_only,
        rolsuper AS superuser,
+       current_setting('statement_timeout') <> '0' AS bounded,
        inet_server_addr() IS NULL OR coalesce(
            (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
        coalesce(host(inet_server_addr()), '') AS address,
@@ -50,7 +51,8 @@ SELECT CASE WHEN count(*) > 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """`connections`: how many this role may have in all; `others`: taken by other programs.
+    """`connections`: how many this role may have in all; `others`: taken by other programs;
+    `bounded`: whether statements end by themselves.
 
     `clock_ahead`: seconds by which the server's clock is ahead of ours, known to half of
     `round_trip`. `purge_overdue`: seconds since a worker should have purged; None if none ever
@@ -60,6 +62,7 @@ class ServerFacts:
     version: int
     read_only: bool
     superuser: bool
+    bounded: bool
     encrypted: bool
     address: str
     connections: int

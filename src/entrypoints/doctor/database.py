@@ -90,6 +90,9 @@ def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield ok("database", f"PostgreSQL {major}, {facts.round_trip * 1000:.1f} ms away")
+    if not facts.bounded:
+        instead = "ALTER ROLE ... SET statement_timeout = '3s'"
+        yield warning("pooler", "statements behind it have no limit", instead)
 
 
 def judge_schema(facts: ServerFacts) -> Finding:

@@ -38,6 +38,7 @@ FACTS = ServerFacts(
     version=170002,
     read_only=False,
     superuser=False,
+    bounded=True,
     encrypted=True,
     address="192.0.2.1",
     connections=97,
@@ -94,6 +95,11 @@ def test_a_server_that_is_too_old_or_takes_no_writes_is_refused(
     ):
         (finding,) = judge_server(replace(FACTS, **changes), settings)
         assert finding.status is expected, changes
+
+
+def test_a_pooler_behind_which_statements_have_no_limit_is_told(laptop: Settings) -> None:
+    found = list(judge_server(replace(FACTS, bounded=False), laptop))
+    assert [(one.check, one.status) for one in found] == [("database", OK), ("pooler", WARNING)]
 
 
 def test_the_schema_is_that_of_this_release_before_it_or_after_it() -> None:

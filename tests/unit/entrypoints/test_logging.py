@@ -17,11 +17,11 @@ from pydantic import SecretStr
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.domain.audit import ClientContext
+from gatepost.entrypoints.applications import _request_log
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.options import unlogged
 from gatepost.entrypoints.logging import configure_logging, request_writer
 from gatepost.entrypoints.request_log import RequestLines
-from gatepost.entrypoints.server import _request_log
 from gatepost.entrypoints.settings import load
 from gatepost.testing.builders import (
     an_account,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.adapters.mail.server import SmtpServer
+from gatepost.adapters.postgres.dsn import without_pool_mode
 from gatepost.entrypoints.master_keys import master_keys
 from gatepost.entrypoints.settings import (
     SECRET_NAMES,
@@ -265,6 +266,18 @@ def test_a_secret_file_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("DATABASE_URL")
     Path(".env").write_text("DATABASE_URL_FILE=url\nDATABASE_URL=postgresql://db/one\n")
     assert problems() == ["DATABASE_URL: given twice, also as DATABASE_URL_FILE"]
+
+
+def test_a_direct_url_says_that_a_pooler_is_behind_the_other() -> None:
+    def url(given: str) -> str:
+        return load(database_url=given, database_direct_url="postgresql://direct/db").pooled_url
+
+    assert url("postgresql://pooler/db") == "postgresql://pooler/db?pool_mode=transaction"
+    noted = url("postgresql://pooler/db?sslmode=require")
+    assert noted == "postgresql://pooler/db?sslmode=require&pool_mode=transaction"
+    assert without_pool_mode(noted) == ("postgresql://pooler/db?sslmode=require", True)
+    assert without_pool_mode("postgresql://direct/db") == ("postgresql://direct/db", False)
+    assert load(database_url="postgresql://db/one").pooled_url == "postgresql://db/one"
 
 
 def test_where_each_secret_was_read_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
