@@ -145,7 +145,8 @@ class SqliteJobs(JobQueue):
             due_at=now,
             changed_at=now,
         )
-        await self._rows.insert(record, "IGNORE", payload=payload, account_id=job.account_id)
+        told = {"payload": payload, "account_id": job.account_id, "lane": job.lane}
+        await self._rows.insert(record, "IGNORE", **told)
 
     async def drop_of(self, account_id: AccountId) -> None:
         await self._rows.remove("account_id = ? AND state <> ?", account_id, JobState.RUNNING)
@@ -240,9 +241,14 @@ class SqliteWorker:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    owner = UUID(row["account_id"]) if row["account_id"] else None
-    payload = MappingProxyType(json.loads(row["payload"]))
-    return Job(id=UUID(row["id"]), name=JobName(row["name"]), payload=payload, account_id=owner)
+    owner, lane = (UUID(row[name]) if row[name] else None for name in ("account_id", "lane"))
+    return Job(
+        id=UUID(row["id"]),
+        name=JobName(row["name"]),
+        payload=MappingProxyType(json.loads(row["payload"])),
+        account_id=owner,
+        lane=lane,
+    )
 
 
 def _dead(filter_: JobFilter) -> JobFilter:

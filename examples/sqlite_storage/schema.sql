@@ -159,6 +159,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     name TEXT NOT NULL,
     payload TEXT NOT NULL,
     account_id TEXT,
+    lane TEXT,
     state TEXT NOT NULL,
     attempts INTEGER NOT NULL,
     error TEXT,
