@@ -27,6 +27,7 @@ from gatepost.adapters.postgres.tables import audit_events, metadata
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.audit import AuditEntry
+from tests.service import Service, running
 
 IMAGE = "postgres:17-alpine"
 NO_IMAGE = 3
@@ -103,6 +104,14 @@ def choose(stack: ExitStack, folder: Path) -> tuple[str, str]:
     if forced == "container":
         pytest.exit(f"TEST_DATABASE=container, but {why}.", returncode=2)
     return stack.enter_context(start(folder, throwaway=True)).url, f"the embedded server ({why})"
+
+
+# Files that take long: begun first, no process is left with one at the end.
+LONG = ("test_service", "test_shutdown", "test_webhooks", "test_celery", "test_metrics")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -213,6 +222,15 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(url, max_overflow=40)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A whole service, with a database of its own, for tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("service") / "one") as started:
+        yield started
+        assert started.stop() == 0
+        assert started.members() == []
 
 
 @pytest.fixture

@@ -29,18 +29,20 @@ def exit_code() -> int:
 
 
 class Cli:
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        """Without a URL the database is the one that runs on the folder."""
         self.folder = folder
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("GATEPOST_") and name != "PORT"
+            if not name.startswith("GATEPOST_") and name not in ("PORT", "DATABASE_URL")
         } | {
-            "DATABASE_URL": url,
             "GATEPOST_DATA_DIR": str(folder / "data"),
             "GATEPOST_PASSWORD__MEMORY_KIB": "1024",
             "COLUMNS": "120",
         }
+        if url is not None:
+            self.environment["DATABASE_URL"] = url
 
     def __call__(
         self, *arguments: str, stdin: str = "", **environment: str

@@ -1,13 +1,12 @@
-"""Deadlines on the real thing: locks in PostgreSQL, and sockets of slow clients."""
+"""Deadlines on the real thing: locks in PostgreSQL, and what a socket may say."""
 
 import asyncio
 import random
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
@@ -19,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from gatepost.adapters.embedded import running
 from gatepost.adapters.postgres.dsn import to_dsn
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
@@ -27,7 +27,7 @@ from gatepost.entrypoints.http.errors import Problems, RequestRefused
 from gatepost.entrypoints.http.middleware import Layer
 from gatepost.entrypoints.http.options import HttpOptions
 from tests.builders import NOW, an_account, an_entry
-from tests.service import PASSWORD, Service, running
+from tests.service import PASSWORD, Service
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = (
@@ -206,29 +206,20 @@ async def test_given_up_at_any_moment_it_is_done_as_told_or_not_at_all(
 
 
 @pytest.fixture
-def service(tmp_path: Path, own_url: str) -> Iterator[Service]:
-    with running(tmp_path / "held", DATABASE_URL=own_url) as started:
-        yield started
-        assert started.stop() == 0
-
-
-def descriptors(service: Service) -> int:
-    return sum(
-        1
-        for pid in service.members()
-        for entry in Path(f"/proc/{pid}/fd").iterdir()
-        if entry.is_symlink() and str(entry.readlink()).startswith("socket:")
-    )
+def its_database(service: Service) -> str:
+    url = running(service.folder / "postgres")
+    assert url is not None
+    return url
 
 
 async def test_a_locked_table_is_503_in_time_and_stays_without_effect(
-    service: Service, own_url: str
+    service: Service, its_database: str
 ) -> None:
     keyed = {"Idempotency-Key": "once"}
     body = {"username": "held", "email": "held@example.com", "password": PASSWORD}
     login = {"login": "held", "password": PASSWORD}
     async with httpx2.AsyncClient(base_url=service.url, timeout=30) as client:
-        async with locked(own_url):
+        async with locked(its_database):
             before = time.monotonic()
             answers = await asyncio.gather(
                 *(client.post("/v1/register", json=body, headers=keyed) for _ in range(3)),
@@ -251,72 +242,8 @@ async def test_a_locked_table_is_503_in_time_and_stays_without_effect(
         assert Counter(answer.status_code for answer in answers) == {403: 20}
 
 
-async def test_in_14_three_hundred_slow_clients_hold_nobody_up_and_are_let_go(
-    service: Service,
-) -> None:
-    async with httpx2.AsyncClient(base_url=service.url, timeout=30) as client:
-        assert (await client.get("/readyz")).status_code == 200
-    await asyncio.sleep(0.5)
-    before = descriptors(service)
-    opened = time.monotonic()
-    slow = [asyncio.create_task(held(service, number)) for number in range(300)]
-    times = await honest_ones(service)
-    assert sorted(times)[len(times) // 2] < 0.25
-    said = await asyncio.gather(*slow)
-    assert time.monotonic() - opened < 30
-    told = Counter(answer[9:12] for answer in said)
-    assert told[b"408"] >= 150, told
-    assert told[b""] >= 60, "said nothing, heard nothing"
-    await asyncio.sleep(0.5)
-    assert descriptors(service) <= before + 2
-    assert "unhandled" not in service.log()
-    assert "Traceback" not in service.log()
-
-
-KINDS = (
-    (b"", b""),
-    (GET[:-2], b"X: y\r\n"),
-    (POST, b" "),
-    (CHUNKED, b"1\r\n \r\n"),
-    (GET[:9], b""),
-)
-
-
-async def held(service: Service, number: int) -> bytes:
-    """Begin something, drip once a second, and return what the service says to that."""
-    sent, drip = KINDS[number % len(KINDS)]
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    came = b""
-    try:
-        writer.write(sent)
-        while True:
-            try:
-                async with asyncio.timeout(1):
-                    piece = await reader.read(4096)
-            except TimeoutError:
-                writer.write(drip)
-                continue
-            if not piece:
-                return came
-            came += piece
-    except ConnectionError:
-        return came
-    finally:
-        writer.close()
-
-
-async def honest_ones(service: Service) -> list[float]:
-    times = []
-    async with httpx2.AsyncClient(base_url=service.url, timeout=30) as client:
-        for _ in range(40):
-            before = time.monotonic()
-            assert (await client.get("/readyz")).status_code == 200
-            times.append(time.monotonic() - before)
-            await asyncio.sleep(0.1)
-    return times
-
-
 def test_rubbish_is_told_so_and_the_next_connection_works(service: Service) -> None:
+    logged = len(service.log())
     for sent in (b"\x00\x01\x02\r\n\r\n", GET + b"rubbish\r\n\r\n", CHUNKED + b"zz\r\n"):
         with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
             raw.sendall(sent)
@@ -326,4 +253,4 @@ def test_rubbish_is_told_so_and_the_next_connection_works(service: Service) -> N
         last = said.rpartition(b"HTTP/1.1 ")[2]
         assert last[:3] == (b"200" if sent.startswith(GET) else b"400")
     assert httpx2.get(f"{service.url}/livez").status_code == 200
-    assert "Traceback" not in service.log()
+    assert "Traceback" not in service.log()[logged:]

@@ -2,22 +2,13 @@
 
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-import pytest
 
-from tests.service import MAILS_WITHIN, PASSWORD, Service, running, signed_in
+from tests.service import MAILS_WITHIN, PASSWORD, Service, signed_in
 
 PATH = "/v1/users/me/exports"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("exports") / "one") as started:
-        yield started
-        assert started.stop() == 0
 
 
 def ready(client: httpx2.Client, path: str) -> dict[str, str]:
@@ -41,14 +32,14 @@ def emptied(folder: Path) -> bool:
 
 def test_an_export_is_built_by_the_worker_and_goes_with_the_account(service: Service) -> None:
     with httpx2.Client(base_url=service.url, timeout=30) as client:
-        tokens = signed_in(client, service, "ada")
+        tokens = signed_in(client, service, "exported")
         client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         asked = client.post(PATH, json={"password": PASSWORD})
         assert asked.status_code == 202
         found = ready(client, f"{PATH}/{asked.json()['id']}")
-        service.mail_to("ada@example.com", 2)
+        service.mail_to("exported@example.com", 2)
         document = client.get(found["download_url"]).json()
-        assert document["account"]["email"] == "ada@example.com"
+        assert document["account"]["email"] == "exported@example.com"
         assert len(document["sessions"]) == 1
         types = {event["type"] for event in document["audit_events"]}
         assert {"account.registered", "account.export_requested"} <= types
@@ -56,7 +47,7 @@ def test_an_export_is_built_by_the_worker_and_goes_with_the_account(service: Ser
         folder = service.folder / "exports"
         (file,) = folder.iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert b"ada@example.com" not in file.read_bytes()
+        assert b"exported@example.com" not in file.read_bytes()
         deleted = client.post("/v1/users/me/deletion", json={"password": PASSWORD})
         assert deleted.status_code == 204
         assert client.get(found["download_url"]).status_code == 401

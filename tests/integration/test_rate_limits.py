@@ -31,17 +31,27 @@ def expect_ten_and_no_more(answers: list[httpx2.Response]) -> None:
     assert '"login";r=0;t=' in refused.headers["ratelimit"]
 
 
-def test_rl_01_rl_09_processes_count_together_whatever_address_is_forged(tmp_path: Path) -> None:
-    settings = {"GATEPOST_LIMITS__ENABLED": "true", "GATEPOST_HTTP__WORKERS": "2"}
+def test_rl_01_rl_09_processes_count_together_whatever_address_is_forged(
+    tmp_path: Path, own_url: str
+) -> None:
+    settings = {
+        "DATABASE_URL": own_url,
+        "GATEPOST_LIMITS__ENABLED": "true",
+        "GATEPOST_HTTP__WORKERS": "2",
+    }
     with running(tmp_path / "two", **settings) as service:
         expect_ten_and_no_more(guesses(service, 14))
         probed = httpx2.get(f"{service.url}/health", timeout=30)
         assert "ratelimit" not in probed.headers
 
 
-def test_while_redis_is_down_postgresql_counts(tmp_path: Path) -> None:
+def test_while_redis_is_down_postgresql_counts(tmp_path: Path, own_url: str) -> None:
     pytest.importorskip("redis")
-    settings = {"GATEPOST_LIMITS__ENABLED": "true", "REDIS_URL": "redis://127.0.0.1:9"}
+    settings = {
+        "DATABASE_URL": own_url,
+        "GATEPOST_LIMITS__ENABLED": "true",
+        "REDIS_URL": "redis://127.0.0.1:9",
+    }
     with running(tmp_path / "fallback", **settings) as service:
         expect_ten_and_no_more(guesses(service, 12))
         health = httpx2.get(f"{service.url}/health", timeout=30)

@@ -16,14 +16,6 @@ import pytest
 from tests.service import PASSWORD, Service, register, running, signed_in, token_in
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("service") / "one") as started:
-        yield started
-        assert started.stop() == 0
-        assert started.members() == []
-
-
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=service.url, timeout=30) as opened:
@@ -121,7 +113,7 @@ def test_two_services_on_one_port_the_second_says_so(service: Service) -> None:
         env=environment | {"PORT": str(service.port)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert second.returncode == 1
     assert second.stderr.startswith("gatepost: settings_invalid: PORT: ")

@@ -14,9 +14,15 @@ from tests.service import Service, free_port, running
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_re_09_a_sigterm_under_load_fails_no_request(tmp_path: Path, workers: str) -> None:
+def test_re_09_a_sigterm_under_load_fails_no_request(
+    tmp_path: Path, own_url: str, workers: str
+) -> None:
     """Clients behave like a proxy: they leave when `/readyz` says so, and lose nothing."""
-    settings = {"GATEPOST_HTTP__WORKERS": workers, "GATEPOST_HTTP__SHUTDOWN_DELAY": "2s"}
+    settings = {
+        "DATABASE_URL": own_url,
+        "GATEPOST_HTTP__WORKERS": workers,
+        "GATEPOST_HTTP__SHUTDOWN_DELAY": "2s",
+    }
     with running(tmp_path / "loaded", **settings) as service:
         outcomes, code = asyncio.run(_terminated_under_load(service))
         assert code == 0
@@ -44,7 +50,9 @@ async def _terminated_under_load(service: Service) -> tuple[Counter[int], int]:
 
     clients = [asyncio.create_task(ask(number % 2)) for number in range(8)]
     prober = asyncio.create_task(probe())
-    await asyncio.sleep(1)
+    # However slow the machine, the load is there before the signal.
+    while outcomes.total() <= 100 and not any(one.done() for one in clients):  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
     stopped = asyncio.create_task(asyncio.to_thread(service.stop))
     await asyncio.gather(prober, *clients)
     return outcomes, await stopped
@@ -65,17 +73,16 @@ def test_a_service_whose_database_server_is_killed_ends_and_says_so(tmp_path: Pa
         assert service.members() == []
 
 
-def test_a_second_service_on_one_data_folder_is_refused(tmp_path: Path) -> None:
-    with running(tmp_path / "first") as service:
-        second = Service(service.folder, free_port())
-        with pytest.raises(AssertionError):
-            second.start()
-        assert second.process is not None
-        assert second.process.stdout is not None
-        assert second.process.wait(timeout=30) == 1
-        second.process.stdout.close()
-        assert "gatepost: embedded_database: " in service.log()
-        assert httpx2.get(f"{service.url}/readyz").status_code == 200
+def test_a_second_service_on_one_data_folder_is_refused(service: Service) -> None:
+    second = Service(service.folder, free_port())
+    with pytest.raises(AssertionError):
+        second.start()
+    assert second.process is not None
+    assert second.process.stdout is not None
+    assert second.process.wait(timeout=30) == 1
+    second.process.stdout.close()
+    assert "gatepost: embedded_database: " in service.log()
+    assert httpx2.get(f"{service.url}/readyz").status_code == 200
 
 
 def test_a_database_url_from_a_file_reaches_every_process(tmp_path: Path, own_url: str) -> None:

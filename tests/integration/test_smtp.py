@@ -79,7 +79,8 @@ async def test_what_arrives_is_the_message_of_the_sender(
 async def test_connections_are_few_and_kept_for_the_next_mail(
     builder: MessageBuilder, sink: Sink
 ) -> None:
-    async with mailing(builder, sink.url(), connections=3) as mailer:
+    # Patient: on a slow machine the last of twenty waits long for a connection.
+    async with mailing(builder, sink.url(), connections=3, patience=Patience()) as mailer:
         for _ in range(2):
             await asyncio.gather(*(mailer.send(a_mail()) for _ in range(20)))
             await mailer.check()

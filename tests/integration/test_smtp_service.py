@@ -13,9 +13,10 @@ from tests.sink import Sink
 PEOPLE = 20
 
 
-async def test_ob_01_mails_arrive_once_the_server_is_back(tmp_path: Path) -> None:
+async def test_ob_01_mails_arrive_once_the_server_is_back(tmp_path: Path, own_url: str) -> None:
     sink = Sink(port=free_port())
-    with running(tmp_path / "service", GATEPOST_MAIL__URL=sink.url()) as service:
+    settings = {"DATABASE_URL": own_url, "GATEPOST_MAIL__URL": sink.url()}
+    with running(tmp_path / "service", **settings) as service:
         with httpx2.Client(base_url=service.url, timeout=30) as client:
             for number in range(PEOPLE):
                 assert register(client, f"user{number}").status_code == 202

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,7 +28,8 @@ from gatepost.domain.networks import Destinations
 from gatepost.domain.webhooks import Fault, secret_from
 from tests.builders import new_id
 from tests.children import becomes_true
-from tests.service import Service, register, running
+from tests.integration.test_cli import Cli
+from tests.service import Service, register
 
 A_SECRET = secret_from("A" * 43)
 OTHER_SECRET = secret_from("B" * 43)
@@ -79,26 +79,10 @@ def receiver() -> Iterator[Receiver]:
     made.server.server_close()
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("webhooks") / "service") as started:
-        yield started
-
-
 def command(service: Service, *arguments: str) -> Any:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEPOST_")}
-    environment.pop("DATABASE_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "gatepost", "webhooks", *arguments, "--output", "json"],
-        env=environment | {"GATEPOST_DATA_DIR": str(service.folder)},
-        cwd=service.folder.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    cli = Cli(service.folder.parent)
+    assert cli.environment["GATEPOST_DATA_DIR"] == str(service.folder)
+    return cli.json("webhooks", *arguments)
 
 
 def happen(service: Service, name: str) -> None:
@@ -114,7 +98,7 @@ def delivered(service: Service, endpoint: str) -> list[dict[str, Any]]:
 def test_what_arrives_is_signed_with_both_secrets(service: Service, receiver: Receiver) -> None:
     made = command(service, "create", "--url", receiver.url)
     rotated = command(service, "rotate", made["id"])
-    happen(service, "ada")
+    happen(service, "told-ada")
     assert becomes_true(lambda: len(receiver.received) == 1, 20)
     command(service, "delete", made["id"])
     [(headers, body)] = receiver.received
@@ -135,7 +119,7 @@ def test_a_receiver_that_fails_and_then_works_gets_it_in_the_end(
 ) -> None:
     made = command(service, "create", "--url", receiver.url, "--event", "account.registered.v1")
     receiver.answers = [500, 302]
-    happen(service, "bob")
+    happen(service, "told-bob")
     assert becomes_true(lambda: len(receiver.received) == 3, 30)
     assert becomes_true(lambda: delivered(service, made["id"])[0]["status"] == "delivered", 20)
     [logged] = delivered(service, made["id"])
@@ -150,7 +134,7 @@ def test_what_happens_while_it_is_disabled_arrives_when_it_is_enabled(
 ) -> None:
     made = command(service, "create", "--url", receiver.url)
     assert command(service, "disable", made["id"])["status"] == "disabled"
-    happen(service, "cleo")
+    happen(service, "told-cleo")
     held = ["deliveries", made["id"], "--status", "held"]
     assert becomes_true(lambda: len(command(service, *held)) == 1, 20)
     assert not receiver.received
@@ -176,7 +160,7 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_it_to_the_next(
 ) -> None:
     made = command(service, "create", "--url", receiver.url)
     receiver.blocked.clear()
-    happen(service, "dora")
+    happen(service, "told-dora")
     assert becomes_true(lambda: len(receiver.received) == 1, 20)
     os.kill(a_worker(service), signal.SIGKILL)
     receiver.blocked.set()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx2
@@ -19,6 +20,7 @@ import jwt
 import pytest
 
 from gatepost.adapters.cipher import KeyringCipher, MasterKeys
+from gatepost.adapters.postgres.migrate import upgrade
 from gatepost.application.ports.delivery import JobName
 from gatepost.application.ports.security import SealBroken, SealPurpose
 from gatepost.domain.audit import ClientContext
@@ -27,7 +29,9 @@ from gatepost.domain.roles import Principal, Scope
 from gatepost.entrypoints import container
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.settings import Settings, load
+from tests.builders import new_id
 from tests.children import IMPORTING, becomes_true
+from tests.faults.database import Database
 from tests.service import free_port
 
 A, B = (base64.b64encode(bytes(range(start, start + 32))).decode() for start in (1, 101))
@@ -202,6 +206,17 @@ SELECT bool_and(last_run IS NOT NULL)
    AND NOT EXISTS (SELECT FROM pgqueuer WHERE entrypoint = $1)
   FROM pgqueuer_schedules WHERE entrypoint = $1
 """
+
+
+@pytest.fixture
+async def own_url(database: Database) -> AsyncIterator[str]:
+    """A database whose keys nobody else turns."""
+    name = f"keys_{new_id().hex}"
+    await database.rows(f"CREATE DATABASE {name}")
+    url = urlunsplit(urlsplit(database.direct_url)._replace(path=f"/{name}"))
+    await upgrade(url)
+    yield url
+    await database.rows(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
