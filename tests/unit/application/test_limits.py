@@ -12,10 +12,12 @@ from gatepost.application.limits import (
     Limits,
     telling,
 )
+from gatepost.application.ports.delivery import JobName
 from gatepost.application.ports.limits import LimitEvents
 from gatepost.domain.errors import RateLimited, Unavailable
 from gatepost.domain.limits import Budget, Decision, LimitPolicy, Rate, Rule
 from tests.builders import a_clock
+from tests.unit.application.service import Service
 
 POLICY = LimitPolicy(rates=dict.fromkeys(Rule, Rate(2, timedelta(minutes=1))))
 
@@ -312,3 +314,12 @@ async def test_small_and_growing_budgets_are_not_leased(
         assert await leasing.peek(key, budget) == await store.peek(key, budget)
     clock.advance(timedelta(days=1))
     assert await leasing.sweep(10) == 2
+
+
+async def test_who_was_mailed_enough_is_asked_for_in_vain_and_nobody_is_told() -> None:
+    rates = dict.fromkeys(Rule, Rate(100, timedelta(minutes=1)))
+    rates[Rule.MAIL] = Rate(2, timedelta(minutes=1))
+    service = Service(limits=LimitPolicy(rates=rates))
+    for _ in range(3):
+        await service.forget()
+    assert [job.name for job in service.storage.queued] == [JobName.REQUEST_RESET] * 2

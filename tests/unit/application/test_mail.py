@@ -4,7 +4,7 @@ import pytest
 
 from gatepost import Policies, assemble
 from gatepost.application.mail import MailPolicy
-from gatepost.application.ports.delivery import JobName, MailTemplate
+from gatepost.application.ports.delivery import JobName, Mail, Mailer, MailTemplate
 from gatepost.application.sealed_jobs import sealed_job
 from gatepost.domain.audit import AuditType
 from gatepost.domain.credentials import digest
@@ -138,3 +138,13 @@ async def test_ob_01_a_mail_server_that_is_down_delays_mail_and_nothing_else(
     service.mailer.is_down = False
     await service.gatepost.jobs.run(job)
     assert service.mails_to() == ["welcome"]
+
+
+async def test_a_mailer_that_holds_nothing_is_healthy_and_closed_as_it_is() -> None:
+    class Bare(Mailer):
+        async def send(self, mail: Mail) -> None:
+            raise NotImplementedError
+
+    mailer = Bare()
+    await mailer.check()
+    await mailer.close()
