@@ -201,9 +201,19 @@ async def test_a_hash_of_several_lanes_takes_no_longer_than_no_hash(
         assert not await slow.verify("wrong", hashed)
         return time.perf_counter() - started
 
-    decoy = min([await seconds(None) for _ in range(8)])
-    for encoded in (ours_of_before, slow.adopt(ours_of_before).encoded):
-        assert min([await seconds(encoded) for _ in range(8)]) / decoy < 1.5
+    of_lanes = (ours_of_before, slow.adopt(ours_of_before).encoded)
+    least = dict.fromkeys((None, *of_lanes), float("inf"))
+
+    def lanes_are_quick() -> bool:
+        return all(least[encoded] / least[None] < 1.5 for encoded in of_lanes)
+
+    # More tries only where others kept the cores: what is too slow by itself stays so.
+    for tries in range(60):
+        for encoded in least:
+            least[encoded] = min(least[encoded], await seconds(encoded))
+        if tries >= 7 and lanes_are_quick():
+            break
+    assert lanes_are_quick(), least
 
 
 async def test_a_hash_from_elsewhere_that_looks_like_ours_is_still_to_be_renewed(
