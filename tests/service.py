@@ -29,6 +29,7 @@ class Service:
         self.folder, self.port, self.settings = folder, port, settings
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[str] | None = None
+        self._read: dict[Path, EmailMessage] = {}
 
     def start(self) -> None:
         environment = {
@@ -85,9 +86,12 @@ class Service:
 
     def mails(self) -> list[EmailMessage]:
         files = sorted((self.folder / "mail").glob("*.eml"))
-        return [
-            email.message_from_bytes(file.read_bytes(), policy=policy.default) for file in files
-        ]
+        for file in files:
+            # A file that is there is complete; tests look again and again.
+            if file not in self._read:
+                read = email.message_from_bytes(file.read_bytes(), policy=policy.default)
+                self._read[file] = read
+        return [self._read[file] for file in files]
 
     def mail_to(self, address: str, number: int = 1) -> EmailMessage:
         """Wait for the n-th mail to an address."""

@@ -139,7 +139,7 @@ def test_two_services_on_one_port_the_second_says_so(service: Service) -> None:
         env=environment | {"PORT": str(service.port)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert second.returncode == 1
     assert second.stderr.startswith("gatepost: settings_invalid: PORT: ")
