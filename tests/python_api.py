@@ -35,8 +35,9 @@ MODULES = (
         )
     ),
 )
-# What changes an entity is for use cases to call.
-_FIELDS_ONLY = {"Account"}
+# What changes an entity is for use cases to call, and what a library asks of settings for it.
+_FIELDS_ONLY = {"Account", "Settings"}
+_UNPROMISED = {"model_config", "title"}
 _GROUPS = "gatepost.application."
 # One of the classes of griffe, whose members differ by what was found.
 _Found: TypeAlias = Any
@@ -85,7 +86,9 @@ def _described(name: str, found: _Found) -> Iterator[str]:
 
 def _is_shown(name: str, member: _Found, owner: _Found) -> bool:
     if not member.is_function:
-        return not name.startswith("_")
+        # Texts of refusals may change; that there is one is declared where it is typed.
+        unpromised = name in _UNPROMISED and member.annotation is None
+        return not name.startswith("_") and not unpromised
     if owner.name in _FIELDS_ONLY:
         return False
     # That of a dataclass follows from its fields.
