@@ -88,6 +88,8 @@ export class Session {
   async signOut(): Promise<void> {
     // Without a cookie only an access token, be it expired, says which session is meant.
     if (!this.#byCookie && !this.#access) await this.#renew();
+    // Or its answer would sign in again here.
+    await this.#renewing?.catch(() => null);
     await this.#alone(async () => {
       const answer = await this.#ask("DELETE", "/v1/sessions/current");
       if (!answer.ok && answer.status !== 401) throw await refusal(answer);

@@ -204,6 +204,14 @@ test("a store keeps the refresh token, and signing out empties it", async () => 
   session.close();
 });
 
+test("who signs out while a refresh is under way stays signed out", async () => {
+  const { service, session } = await signedIn();
+  service.on(REFRESH, async () => (await turn(), tokens(2)));
+  service.on("DELETE /v1/sessions/current", new Response(null, { status: 204 }));
+  await Promise.all([session.restore(), session.signOut()]);
+  assert.equal(session.id, null);
+});
+
 test("by cookie no token is in the body, and without a cookie nobody is signed in", async () => {
   const { service, session } = await signedIn({ delivery: "cookie" });
   assert.equal(service.asked[0]?.body["delivery"], "cookie");
