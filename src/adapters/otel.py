@@ -109,7 +109,8 @@ class OtelSpans:
         # Not `is_recording`: what it was part of may have been answered by now.
         if not (parent.is_valid and parent.trace_flags.sampled):
             return
-        ended, operation = time.time_ns(), sql.split(None, 1)[0].upper().rstrip(";")
+        ended, text = time.time_ns(), " ".join(sql.split())
+        operation = text.partition(" ")[0].upper().rstrip(";")
         span = self._tracer.start_span(
             operation,
             kind=SpanKind.CLIENT,
@@ -117,7 +118,7 @@ class OtelSpans:
             attributes={
                 "db.system.name": "postgresql",
                 "db.operation.name": operation,
-                "db.query.text": " ".join(sql.split())[:_LONGEST_STATEMENT],
+                "db.query.text": text[:_LONGEST_STATEMENT],
             },
         )
         if error is not None:

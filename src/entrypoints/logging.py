@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePath
 from traceback import StackSummary, walk_tb
@@ -90,8 +91,11 @@ def request_writer(
 
     def line(fields: dict[str, Any]) -> None:
         event = {"timestamp": datetime.now(UTC).isoformat(), **told, **fields}
-        # One call, so that lines of other threads stay whole; standard error is never kept back.
-        write(f"{render(None, 'info', _with_correlation(None, 'info', event))}\n")
+        text = render(None, "info", _with_correlation(None, "info", event))
+        # A full disk or a reader that went away must not cost the answer.
+        with suppress(OSError, ValueError):
+            # One call, so that lines of other threads stay whole; standard error keeps none back.
+            write(f"{text}\n")
 
     return line
 

@@ -263,7 +263,7 @@ async def test_a_server_without_starttls_is_not_talked_to_in_the_clear(
 
 
 async def test_the_log_says_what_went_wrong_and_names_nobody(
-    builder: MessageBuilder, sink: Sink, capsys: pytest.CaptureFixture[str]
+    builder: MessageBuilder, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink.users = {"gatepost": "hunter22"}
     async with mailing(builder, sink.url(login="gatepost:hunter22")) as mailer:
@@ -271,7 +271,7 @@ async def test_the_log_says_what_went_wrong_and_names_nobody(
             sink.answer = answering(RCPT=reply)
             with pytest.raises((Undeliverable, Unavailable)):
                 await mailer.send(a_mail())
-    told = capsys.readouterr().out
+    told = caplog.text
     assert "mail refused for good" in told
     assert "mail not taken" in told
     assert "550" in told

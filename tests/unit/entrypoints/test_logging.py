@@ -170,6 +170,18 @@ def test_a_request_has_a_line_with_its_caller_as_the_settings_want_him(
     assert line == expected | ({} if told is None else {"client_ip": told})
 
 
+class FullDisk(StringIO):
+    def write(self, text: str) -> int:
+        raise OSError("no space left")
+
+
+def test_a_line_that_cannot_be_written_costs_nobody_his_answer(stream: StringIO) -> None:
+    settings = load(log={"format": "json"})
+    stream.close()
+    for broken in (stream, FullDisk()):
+        request_writer(settings, broken)({"status": 200})
+
+
 @pytest.mark.parametrize("given", [{"log_level": "WARNING"}, {"log": {"requests": False}}])
 def test_a_quieter_level_or_a_switch_leaves_requests_out(given: dict[str, Any]) -> None:
     assert _request_log(load()) is not unlogged
