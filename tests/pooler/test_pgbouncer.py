@@ -24,7 +24,7 @@ from tests.faults.database import Database
 from tests.service import Service, free_port, signed_in
 
 PATH = f"{os.environ['PATH']}:/usr/sbin"
-PEOPLE = 24
+PEOPLE = 12
 CONNECTIONS = 3
 
 
@@ -73,6 +73,7 @@ class PgBouncer:
 
     def stop(self) -> None:
         assert self._process is not None
+        assert self._process.poll() is None, self.log()
         self._process.terminate()
         self._process.wait(timeout=10)
 
