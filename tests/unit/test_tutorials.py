@@ -13,6 +13,12 @@ def test_a_tutorial_shows_its_example(name: str) -> None:
 
 def test_every_example_is_shown_on_a_page() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in FOLDER.iterdir())
-    programs = [path for path in EXAMPLES.rglob("*.py") if path.name != "__init__.py"]
+    # What explains itself at length in its own folder is no page.
+    explained = {path.parent for path in EXAMPLES.glob("*/README.md")}
+    programs = [
+        path
+        for path in EXAMPLES.rglob("*.py")
+        if path.name != "__init__.py" and path.parent not in explained
+    ]
     hidden = [path.name for path in programs if code_of(path).strip() not in pages]
     assert hidden == []
