@@ -21,7 +21,7 @@ global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: ["{rules}"]
 scrape_configs:
   - job_name: gatepost
-    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+    static_configs: [{{targets: ["127.0.0.1:{port}", "127.0.0.1:{worker}"]}}]
 """
 GUESSERS = 24
 
@@ -56,11 +56,19 @@ def management_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, management_port: int) -> Iterator[Service]:
+def worker_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, management_port: int, worker_port: int
+) -> Iterator[Service]:
     with running(
         tmp_path_factory.mktemp("watched") / "two",
         GATEPOST_HTTP__WORKERS="2",
         GATEPOST_HTTP__MANAGEMENT_PORT=str(management_port),
+        GATEPOST_JOBS__METRICS_PORT=str(worker_port),
         GATEPOST_LIMITS__ENABLED="true",
         GATEPOST_LIMITS__LOGIN="5/15m",
         GATEPOST_LIMITS__LOGIN_ADDRESS="100000/1m",
@@ -77,13 +85,16 @@ def service(tmp_path_factory: pytest.TempPathFactory, management_port: int) -> I
 
 @pytest.fixture(scope="module")
 def prometheus(
-    service: Service, tmp_path_factory: pytest.TempPathFactory, management_port: int
+    service: Service,
+    tmp_path_factory: pytest.TempPathFactory,
+    management_port: int,
+    worker_port: int,
 ) -> Iterator[Prometheus]:
     if shutil.which("prometheus") is None:
         pytest.fail("prometheus is not installed; Debian, Ubuntu: apt install prometheus")
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(rules=RULES, port=management_port))
+    config.write_text(CONFIG.format(rules=RULES, port=management_port, worker=worker_port))
     log = (folder / "log").open("w")
     process = subprocess.Popen(
         [
@@ -181,6 +192,8 @@ def test_every_panel_shows_something(query: Query, prometheus: Prometheus, began
         "Audit trail",
         "Rate limited",
         "Hash queue",
+        "Attempts at jobs",
+        "Age of signing keys",
         "Errors by route",
         "Busiest routes",
         "Stolen tokens",
