@@ -16,6 +16,7 @@ import pytest
 
 from gatepost import __version__
 from gatepost.entrypoints.cli import main
+from tests import leaks
 from tests.service import free_port
 
 PASSWORD = "a quiet sea of numbers"
@@ -60,6 +61,8 @@ class Cli:
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with redirect_stdout(out), redirect_stderr(err):
                 code = exit_code()
+        # The command configured the logs of its process, which is ours.
+        leaks.collect_logs()
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def json(self, *arguments: str, stdin: str = "") -> Mapping[str, object]:

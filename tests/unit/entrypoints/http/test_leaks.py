@@ -19,6 +19,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> str:
     """A secret for one test, and a log for what it says."""
     monkeypatch.setattr(leaks, "secrets", set(leaks.secrets))
     monkeypatch.setattr(leaks, "folders", set())
+    leaks.collect_logs()
     return leaks.secret(PLANTED)
 
 
