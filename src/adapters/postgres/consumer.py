@@ -1,12 +1,13 @@
 """Taking jobs from the queue: each at least once, by one worker at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.domain import models
@@ -27,6 +28,7 @@ from .lanes import FairQueries
 _BATCH = 10
 # More than all jobs that are bounded (`JobName.at_once`) take together: the rest is for mail.
 _HANDS = 3 * _BATCH
+_LOOK_SECONDS = 0.5
 # Each tick queues one job, whichever worker sees it first; none while the last one is not done.
 SCHEDULES = {
     JobName.PURGE: "17 * * * *",
@@ -95,10 +97,10 @@ async def keep_taking(
     try:
         with outages_as_unavailable():
             connection = await connect(to_dsn(url), statement_timeout=0)
-            connection.add_termination_listener(lambda _: end())
             try:
                 queue = queue_on(AsyncpgDriver(connection))
-                await _run(queue, _pass_on(stop, queue, end), retries, pace)
+                beside = _pass_on(stop, queue, end), _notice_loss(connection, end)
+                await _run(queue, beside, retries, pace)
             finally:
                 await connection.close(timeout=2)
     except FailingListenerError as error:
@@ -106,10 +108,13 @@ async def keep_taking(
 
 
 async def _run(
-    queue: PgQueuer, pass_on: Coroutine[Any, Any, None], retries: RetryPolicy, pace: Pace
+    queue: PgQueuer,
+    besides: Iterable[Coroutine[Any, Any, None]],
+    retries: RetryPolicy,
+    pace: Pace,
 ) -> None:
     take_back = TakeBack(queue, retries, pace.heartbeat)
-    beside = (asyncio.create_task(pass_on), asyncio.create_task(take_back.keep_on()))
+    beside = [asyncio.create_task(one) for one in (*besides, take_back.keep_on())]
     try:
         await queue.run(
             dequeue_timeout=pace.poll,
@@ -127,6 +132,13 @@ async def _run(
 async def _pass_on(stop: asyncio.Event, queue: PgQueuer, end: Callable[[], None]) -> None:
     await stop.wait()
     queue.shutdown.set()
+    end()
+
+
+async def _notice_loss(connection: asyncpg.Connection, end: Callable[[], None]) -> None:
+    """Look again and again: the driver tells nobody of a connection that it gave up itself."""
+    while not connection.is_closed():  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_SECONDS)
     end()
 
 
