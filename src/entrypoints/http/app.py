@@ -34,6 +34,7 @@ from .middleware import Layer
 from .openapi import Application
 from .options import HttpOptions, Unmeasured
 from .principal import guarded
+from .routing import RouteIndex
 
 __all__ = ["HttpOptions", "create_app", "create_management_app"]
 
@@ -51,6 +52,7 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
     if options.has_own_pages:
         app.router.routes.extend(pages.routes(gatepost))
     app.router.routes.extend(operations.metrics_routes(options))
+    app.router.routes.insert(0, RouteIndex(app.routes))
     return app
 
 
@@ -73,6 +75,8 @@ def _application(options: HttpOptions) -> Application:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own traces would hold query strings, and the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={
             AlreadyAnswered: on_already_answered,
             RequestRefused: problems.on_refused,
