@@ -154,6 +154,7 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
             with asyncio.Runner(loop_factory=_loop) as runner:
                 runner.run(_serve(settings, listeners))
             return 0
+        gc.enable()
         with shared_folder(settings.http.workers) as folder:
             return supervise(
                 server_children(settings, listeners, folder),
@@ -220,8 +221,8 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         serving = server(create_app(gatepost, public), limits)
         drain = asyncio.create_task(_drain(settings, draining, serving))
         # What start-up made lives for ever: keep the collector from walking it again and again.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         await serving.serve(sockets=[listeners.public])
         drain.cancel()
         sampling.cancel()
