@@ -270,7 +270,15 @@ def _sessions(p: Ports, policies: Policies, auditor: Auditor, guesses: Guesses) 
             policies.sessions,
         ),
         refresh=Refresh(
-            p.uow, limits, p.refresh_tokens, issuer, auditor, p.now, policies.sessions, p.metrics
+            p.uow,
+            p.rotations,
+            limits,
+            p.refresh_tokens,
+            issuer,
+            auditor,
+            p.now,
+            policies.sessions,
+            p.metrics,
         ),
         authenticate=Authenticate(limits, p.access_tokens, p.callers, p.now),
         log_out=LogOut(

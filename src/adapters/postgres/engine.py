@@ -67,7 +67,8 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connected,
-        isolation_level="READ COMMITTED",
+        # A unit of work says itself where it begins and ends.
+        isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=CHECKOUT_TIMEOUT,
@@ -100,9 +101,13 @@ def _cut_off(context: ExceptionContext) -> None:
     if connection is None or connection.invalidated or not _is_unanswered(context):
         return
     driver: asyncpg.Connection | None = connection.connection.driver_connection
-    if driver is None:
-        return
-    if isinstance(context.original_exception, asyncio.CancelledError):
+    if driver is not None:
+        let_go(driver, context.original_exception)
+
+
+def let_go(driver: asyncpg.Connection, error: BaseException) -> None:
+    """Cut a connection for what went wrong on it, or soon when only the caller gave up."""
+    if isinstance(error, asyncio.CancelledError):
         asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, driver.terminate)
     else:
         driver.terminate()

@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...application.outcomes import deciding
 from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
 from .clients import PostgresClients
+from .connection import Connection
 from .credentials import PostgresOneTimeTokens
 from .directory import PostgresDirectory
 from .exports import PostgresExports
@@ -25,7 +26,7 @@ from .webhooks import PostgresWebhooks
 
 
 class PostgresTransaction(Transaction):
-    def __init__(self, connection: AsyncConnection, until_closed: ExitStack) -> None:
+    def __init__(self, connection: Connection, until_closed: ExitStack) -> None:
         self._connection = connection
         self._until_closed = until_closed
 
@@ -89,7 +90,10 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresUnitOfWork(UnitOfWork):
-    """Opens transactions on an engine; refuses an environment that renames the job queue."""
+    """Opens transactions on an engine in autocommit.
+
+    Refuses an environment that renames the job queue.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         refuse_renamed_queue()
@@ -101,5 +105,10 @@ class PostgresUnitOfWork(UnitOfWork):
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable(), ExitStack() as until_closed:
-            async with self._engine.connect() as connection:
-                yield PostgresTransaction(connection, until_closed)
+            async with self._engine.connect() as core:
+                pooled = await core.get_raw_connection()
+                connection = Connection(core, pooled.driver_connection)
+                try:
+                    yield PostgresTransaction(connection, until_closed)
+                finally:
+                    await connection.close()

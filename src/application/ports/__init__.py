@@ -6,7 +6,7 @@ from .delivery import BacklogReader, Mailer, Metrics
 from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
-from .storage import CallerReader, HealthCheck, UnitOfWork
+from .storage import CallerReader, HealthCheck, Rotations, UnitOfWork
 from .webhooks import WebhookSender
 
 
@@ -14,6 +14,7 @@ from .webhooks import WebhookSender
 class Ports:
     uow: UnitOfWork
     callers: CallerReader
+    rotations: Rotations
     database: HealthCheck
     limiter: RateLimiter
     limiter_keys: KeyHasher

@@ -402,6 +402,18 @@ class CallerReader(Protocol):
         ...
 
 
+class Rotations(Protocol):
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        """Turn a live session whose current token this is; committed when this returns.
+
+        None for every other token, and then nothing is written: `SessionRepository.turn` judges
+        it, in a transaction that can tell of it.
+        """
+        ...
+
+
 class HealthCheck(Protocol):
     async def __call__(self) -> None:
         """Raise Unavailable unless the dependency answers and is as this release needs it."""

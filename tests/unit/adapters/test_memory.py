@@ -16,6 +16,7 @@ from gatepost.adapters.memory import (
     MemoryCipher,
     MemoryMailer,
     MemoryRefreshTokens,
+    MemoryRotations,
     MemoryStorage,
     MemoryUnitOfWork,
     PlainPasswordHasher,
@@ -49,6 +50,7 @@ from tests.contracts.storage import IdempotencyContract as TestIdempotency
 from tests.contracts.storage import JobQueueContract as TestJobs
 from tests.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
 from tests.contracts.storage import RoleContract as TestRoles
+from tests.contracts.storage import RotationsContract as TestRotations
 from tests.contracts.storage import SessionContract as TestSessions
 from tests.contracts.storage import SessionRacesContract as TestSessionRaces
 from tests.contracts.storage import SigningKeyContract as TestSigningKeys
@@ -77,6 +79,7 @@ __all__ = [
     "TestPasswordHasher",
     "TestRefreshTokens",
     "TestRoles",
+    "TestRotations",
     "TestSessionRaces",
     "TestSessions",
     "TestSigningKeys",
@@ -99,6 +102,11 @@ def uow(storage: MemoryStorage) -> MemoryUnitOfWork:
 @pytest.fixture
 def callers(storage: MemoryStorage) -> MemoryCallers:
     return MemoryCallers(storage)
+
+
+@pytest.fixture
+def rotations(storage: MemoryStorage) -> MemoryRotations:
+    return MemoryRotations(storage)
 
 
 @pytest.fixture
