@@ -9,7 +9,7 @@ ARGS    =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run migrate reference image up down
-.PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
+.PHONY: bench test test-unit test-integration test-timing test-mail test-faults test-image test-client fuzz
 .PHONY: check check-lint check-types check-imports check-reference check-locks lock clean
 
 help:  ## Print this list
@@ -66,6 +66,10 @@ test-client: .venv/.dev  ## Walk the contract with a generated TypeScript client
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
+
+bench: .venv/.dev  ## Measure: parts, operations per CPU-second beside a bare server, start, memory; wrk needed
+	@.venv/bin/python -m benchmarks.micro
+	@exec .venv/bin/python -m benchmarks.macro $(ARGS)
 
 check: check-lint check-types check-imports check-reference check-locks  ## Lint, types, import contracts, reference pages, locks
 	@echo "All checks passed."
