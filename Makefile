@@ -8,7 +8,7 @@ ARGS    =
 WITH_EXTRAS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference docs image up down
+.PHONY: help setup run migrate reference docs bench image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
 .PHONY: test-examples test-package test-dashboards test-objects test-chart test-pooler test-traefik
 .PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks
@@ -100,6 +100,10 @@ test-objects: .venv/.dev .venv/.objects  ## Keep exports in a bucket behind the 
 
 test-image: .venv/.dev  ## Build the image, start compose, use it, replace its servers; needs Docker
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
+
+bench: .venv/.dev  ## Measure: parts, operations per CPU-second beside a bare server, start, memory; wrk needed
+	@.venv/bin/python -m benchmarks.micro
+	@exec .venv/bin/python -m benchmarks.macro $(ARGS)
 
 check: check-lint check-types check-imports check-reference check-alerts check-locks check-delivery  ## Lint, types, import contracts, reference pages, alerts, locks, licences
 	@echo "All checks passed."

@@ -9,10 +9,12 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
@@ -33,6 +35,17 @@ _PORTABLE = "gatepost"
 # How much one measurement moves the average.
 _WEIGHT = 0.1
 _CACHED = 0.1
+
+
+@dataclass(slots=True)
+class _Place:
+    """A place in the queue: held by its caller, or taken by the hash that he waits for."""
+
+    is_held: bool = True
+    is_open: bool = True
+
+
+_place: ContextVar[_Place | None] = ContextVar("argon2_place", default=None)
 
 
 class Argon2PasswordHasher(PasswordHasher):
@@ -61,6 +74,7 @@ class Argon2PasswordHasher(PasswordHasher):
         self._concurrency = concurrency or os.cpu_count() or 1
         self._limit = self._concurrency + queue
         self._admitted = 0
+        self._held = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(
             self._concurrency, thread_name_prefix="argon2", initializer=_step_back
@@ -69,9 +83,20 @@ class Argon2PasswordHasher(PasswordHasher):
         self._decoy = self._argon2.hash(secrets.token_bytes(32))
         self._usual = spent()
 
-    def demand_room(self) -> None:
-        if self._admitted >= self._limit:
-            self._refuse()
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        with self._lock:
+            self._demand_room()
+            self._held += 1
+        place = _Place()
+        token = _place.set(place)
+        try:
+            yield
+        finally:
+            _place.reset(token)
+            with self._lock:
+                place.is_open = False
+                self._held -= place.is_held
 
     async def hash(self, password: str) -> str:
         return await self._run("hash", lambda: self._argon2.hash(_encode(password)))
@@ -157,21 +182,27 @@ class Argon2PasswordHasher(PasswordHasher):
         self._usual += _WEIGHT * (spent() - self._usual)
 
     async def _run(self, operation: str, work: Callable[[], T]) -> T:
+        place = _place.get()
         with self._lock:
-            if self._admitted >= self._limit:
-                self._refuse()
+            if place is not None and place.is_held:
+                place.is_held = False
+                self._held -= 1
+            else:
+                self._demand_room()
             self._admitted += 1
         try:
             future = self._pool.submit(self._timed, operation, work)
         except RuntimeError:
-            self._release()
+            self._release(place)
             raise
         # The place is free when the thread is, not when the caller goes away: a client that
         # hangs up again and again would otherwise fill the machine past the bound.
-        future.add_done_callback(self._release)
+        future.add_done_callback(lambda _: self._release(place))
         return await asyncio.wrap_future(future)
 
-    def _refuse(self) -> NoReturn:
+    def _demand_room(self) -> None:
+        if self._admitted + self._held < self._limit:
+            return
         if self._metrics is not None:
             self._metrics.hash_refused()
         raise Overloaded
@@ -184,9 +215,13 @@ class Argon2PasswordHasher(PasswordHasher):
             if self._metrics is not None:
                 self._metrics.hashed(operation, time.perf_counter() - started)
 
-    def _release(self, _: Future[T] | None = None) -> None:
+    def _release(self, place: _Place | None) -> None:
         with self._lock:
             self._admitted -= 1
+            if place is not None and place.is_open:
+                # Its holder may have another to hash.
+                place.is_held = True
+                self._held += 1
 
 
 def _has_lanes(encoded: str) -> bool:

@@ -130,7 +130,22 @@ class Register:
         client: ClientContext,
         once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
-        self.hasher.demand_room()
+        with self.hasher.place():
+            return await self._registered(
+                username, email, password, bio, locale, client=client, once=once
+            )
+
+    async def _registered(
+        self,
+        username: str,
+        email: str,
+        password: str,
+        bio: str | None,
+        locale: str | None,
+        *,
+        client: ClientContext,
+        once: Once[Account | None],
+    ) -> Account | None:
         await self.limits.spend(Rule.REGISTER, address_key(client.ip))
         if not self.policy.registration_open:
             raise RegistrationClosed

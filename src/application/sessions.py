@@ -21,7 +21,7 @@ from ..domain.errors import (
     ValidationFailed,
 )
 from ..domain.limits import Rule, address_key
-from ..domain.roles import Principal, Scope
+from ..domain.roles import Principal, Scope, names_of_own, scopes_of
 from ..domain.sessions import (
     EndReason,
     RefreshClaim,
@@ -36,9 +36,11 @@ from .initial_passwords import DemandChange
 from .limits import Limits
 from .ports.delivery import Grant, Metrics, RefreshOutcome
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
-from .ports.sessions import CallerReader
+from .ports.sessions import CallerReader, Rotations
 from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
+
+_Turned = tuple[Session, Account, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +75,19 @@ class LogIn:
         scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
-        # Before the first read: a flood of sign-ins must cost next to nothing.
-        self.hasher.demand_room()
-        await self.guesses.come_from(client)
-        password = parse_existing(password)
-        known = await self._candidates(login) if device else ()
-        async with self.guesses.at_login(login, device, known) as guess:
-            while True:
-                account = await self._checked(login, password, guess, client)
-                upgraded = await self._upgraded_hash(account, password)
-                if signed_in := await self._start(account, upgraded, device_name, scope, client):
-                    return signed_in
-                # Somebody changed the password since, or only upgraded its hash: look again.
+        # Before all else, the same for known and unknown: a flood must cost next to nothing, and
+        # who is let in gets his hash.
+        with self.hasher.place():
+            await self.guesses.come_from(client)
+            password = parse_existing(password)
+            known = await self._candidates(login) if device else ()
+            async with self.guesses.at_login(login, device, known) as guess:
+                while True:
+                    account = await self._checked(login, password, guess, client)
+                    upgraded = await self._upgraded_hash(account, password)
+                    if found := await self._start(account, upgraded, device_name, scope, client):
+                        return found
+                    # Somebody changed the password since, or only upgraded its hash: look again.
 
     async def _checked(
         self, login: str, password: str, guess: Guess, client: ClientContext
@@ -205,6 +208,7 @@ class Refresh:
     """
 
     uow: UnitOfWork
+    rotations: Rotations
     limits: Limits
     refresh_tokens: RefreshTokens
     issuer: Issuer
@@ -223,9 +227,30 @@ class Refresh:
             raise InvalidGrant
         await self.limits.spend(Rule.REFRESH, str(claim.session_id))
         now = self.now()
-        secret_hash = hashlib.sha256(claim.secret).digest()
+        rotated = None if scope else await self._rotated(claim, now)
+        session, account, scopes = rotated or await self._judged(claim, scope, now, client)
+        fresh = session.rotated_at == now
+        self.metrics.refreshed(RefreshOutcome.ROTATED if fresh else RefreshOutcome.GRACE)
+        successor = self.refresh_tokens.successor(refresh_token)
+        return self.issuer.issue(account, session, successor, now, scopes, Grant.REFRESH_TOKEN)
+
+    async def _rotated(self, claim: RefreshClaim, now: datetime) -> _Turned | None:
+        """Rotate in one statement, as nearly all are; what is narrowed may be refused after it."""
+        digest = hashlib.sha256(claim.secret).digest()
+        if (found := await self.rotations.rotate(claim, digest, now, self.policy)) is None:
+            return None
+        session, account = found
+        if not names_of_own(account.roles):
+            return session, account, scopes_of(account.roles)
         async with self.uow() as tx:
-            turned = await tx.sessions.turn(claim, secret_hash, now, self.policy)
+            return session, account, await scopes_held(tx, account)
+
+    async def _judged(
+        self, claim: RefreshClaim, scope: str | None, now: datetime, client: ClientContext
+    ) -> _Turned:
+        async with self.uow() as tx:
+            digest = hashlib.sha256(claim.secret).digest()
+            turned = await tx.sessions.turn(claim, digest, now, self.policy)
             if turned is None:
                 self.metrics.refreshed(RefreshOutcome.EXPIRED_OR_UNKNOWN)
                 raise InvalidGrant
@@ -237,10 +262,7 @@ class Refresh:
                 raise InvalidGrant
             scopes = await scopes_held(tx, account, scope)
             await tx.commit()
-        rotated = session.rotated_at == now
-        self.metrics.refreshed(RefreshOutcome.ROTATED if rotated else RefreshOutcome.GRACE)
-        successor = self.refresh_tokens.successor(refresh_token)
-        return self.issuer.issue(account, session, successor, now, scopes, Grant.REFRESH_TOKEN)
+        return session, account, scopes
 
     async def _note_reuse(
         self, tx: Transaction, session: Session, now: datetime, client: ClientContext

@@ -66,8 +66,8 @@ async def _opened(
         serving = traces.serving(create_app(gatepost, public))
         made = Applications(serving, management, options)
         # What start-up made lives for ever: keep the collector from walking it again and again.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         try:
             yield made
         finally:

@@ -18,6 +18,7 @@ from ..adapters.postgres.callers import PostgresCallers
 from ..adapters.postgres.engine import create_engine
 from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
 from ..adapters.postgres.limits import PostgresRateLimiter
+from ..adapters.postgres.sessions import PostgresRotations
 from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
@@ -137,6 +138,9 @@ class Container(containers.DeclarativeContainer):
     callers: providers.Provider[PostgresCallers] = providers.Singleton(
         PostgresCallers, database_url
     )
+    rotations: providers.Provider[PostgresRotations] = providers.Singleton(
+        PostgresRotations, database_url
+    )
     database: providers.Provider[PostgresHealth] = providers.Singleton(
         PostgresHealth, database_url
     )
@@ -176,6 +180,7 @@ class Container(containers.DeclarativeContainer):
         Ports,
         uow=uow,
         callers=callers,
+        rotations=rotations,
         database=database,
         limiter=limiter,
         limiter_keys=limiter_keys,
@@ -223,14 +228,17 @@ async def open_gatepost(
         stack.push_async_callback(container.mailer().close)
         postgres_limiter, redis = container.postgres_limiter(), container.redis_limiter()
         callers, database = container.callers(), container.database()
+        rotations = container.rotations()
         backlog = container.backlog()
         stack.push_async_callback(backlog.close)
         stack.push_async_callback(callers.close)
+        stack.push_async_callback(rotations.close)
         stack.push_async_callback(database.close)
         stack.push_async_callback(postgres_limiter.close)
         if redis is not None:
             stack.push_async_callback(redis.close)
         await callers.open()
+        await rotations.open()
         await database.open()
         await backlog.open()
         await postgres_limiter.open()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..adapters.embedded import exists, running, start
-from ..adapters.postgres.migrate import upgrade
 from .settings import Settings
 
 
@@ -28,6 +27,9 @@ def available_database(settings: Settings, *, migrated: bool = True) -> Iterator
         return
     with start(folder) as server:
         if migrated:
+            # A server with a database of its own does without what migrates.
+            from ..adapters.postgres.migrate import upgrade
+
             asyncio.run(upgrade(server.url))
         yield with_url(settings, server.url)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -150,6 +151,7 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
             with asyncio.Runner(loop_factory=_loop) as runner:
                 runner.run(_serve(settings, listeners))
             return 0
+        gc.enable()
         with shared_folder(settings.http.workers) as folder:
             return supervise(
                 server_children(settings, listeners, folder),

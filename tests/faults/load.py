@@ -52,7 +52,7 @@ class Wire:
         """Send a request and read its answer; raises OSError (TimeoutError, too), EOFError."""
         try:
             async with asyncio.timeout(patience):
-                return await self._ask(_written(method, path, body, token, headers))
+                return await self._ask(written(method, path, body, token, headers))
         except BaseException:
             self.close()
             raise
@@ -76,7 +76,10 @@ class Wire:
         self._reader = self._writer = None
 
 
-def _written(method: str, path: str, body: object, token: str | None, headers: str) -> bytes:
+def written(
+    method: str, path: str, body: object = None, token: str | None = None, headers: str = ""
+) -> bytes:
+    """Write a whole request."""
     content = b"" if body is None else json.dumps(body).encode()
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     kind = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n" if body else ""

@@ -23,6 +23,7 @@ from gatepost.adapters.embedded import start
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.migrate import upgrade
+from gatepost.adapters.postgres.sessions import PostgresRotations
 from gatepost.adapters.postgres.tables import audit_events, metadata
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
@@ -244,6 +245,14 @@ async def callers(url: str) -> AsyncIterator[PostgresCallers]:
     await callers.open()
     yield callers
     await callers.close()
+
+
+@pytest.fixture
+async def rotations(url: str) -> AsyncIterator[PostgresRotations]:
+    rotations = PostgresRotations(url)
+    await rotations.open()
+    yield rotations
+    await rotations.close()
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from gatepost.adapters.memory import memory_ports
 from gatepost.entrypoints.http.connections import (
     Bounded,
     ConnectionLimits,
-    H11Connection,
     connection_class,
 )
 from gatepost.entrypoints.http.deadlines import Deadline
+from gatepost.entrypoints.http.h11_connections import H11Connection
 from gatepost.entrypoints.http.httptools_connections import HttpToolsConnection
 from gatepost.entrypoints.server import server
 from tests.unit.entrypoints.http.service import OPTIONS, open_service

@@ -184,7 +184,7 @@ def test_the_connections_of_a_process_are_those_of_its_pools(tmp_path: Path) -> 
     pool = container.engine().pool
     assert isinstance(pool, QueuePool)
     reads: list[Any] = [container.callers(), container.postgres_limiter()]
-    reads += [container.database(), container.backlog()]
+    reads += [container.rotations(), container.database(), container.backlog()]
     assert pool.size() + sum(read._pool._size for read in reads) == PROCESS_CONNECTIONS
 
 

@@ -9,12 +9,14 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pgqueuer.queries import Queries
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres import migrate
 from gatepost.adapters.postgres.engine import create_engine
+from gatepost.adapters.postgres.revisions import revisions
 from gatepost.adapters.postgres.tables import metadata
 from gatepost.domain.errors import Unavailable
 
@@ -129,3 +131,9 @@ async def test_an_environment_that_renames_the_job_queue_migrates_nothing(
     monkeypatch.delenv("CHANNEL")
     assert os.environ.get("CHANNEL") is None
     assert not await migrate.is_current(empty_url)
+
+
+def test_the_revisions_that_a_server_knows_are_those_of_the_scripts() -> None:
+    scripts = ScriptDirectory.from_config(migrate._config())
+    known = [script.revision for script in scripts.walk_revisions()]
+    assert revisions() == tuple(reversed(known))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -44,6 +44,7 @@ from gatepost.testing.contracts.storage import IdempotencyContract as TestIdempo
 from gatepost.testing.contracts.storage import JobQueueContract as TestJobs
 from gatepost.testing.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
 from gatepost.testing.contracts.storage import RoleContract as TestRoles
+from gatepost.testing.contracts.storage import RotationsContract as TestRotations
 from gatepost.testing.contracts.storage import SessionContract as TestSessions
 from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
 from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
@@ -68,6 +69,7 @@ __all__ = [
     "TestJobs",
     "TestOneTimeTokens",
     "TestRoles",
+    "TestRotations",
     "TestSessionRaces",
     "TestSessions",
     "TestSigningKeys",
@@ -108,10 +110,17 @@ async def kill_others(url: str) -> None:
 @pytest.fixture
 def statements(engine: AsyncEngine) -> list[str]:
     seen: list[str] = []
-    event.listen(
-        engine.sync_engine, "before_cursor_execute", lambda *call: seen.append(str(call[2]))
-    )
+
+    def listen(connection: DBAPIConnection, _: object) -> None:
+        driver: asyncpg.Connection = connection.driver_connection
+        driver.add_query_logger(lambda one: seen.append(one.query))
+
+    event.listen(engine.sync_engine, "connect", listen)
     return seen
+
+
+def words(statements: list[str]) -> list[str]:
+    return [statement.split()[0].rstrip(";") for statement in statements]
 
 
 async def updates(engine: AsyncEngine) -> tuple[int, int]:
@@ -152,7 +161,7 @@ async def test_asking_who_wants_an_event_is_no_statement_of_its_own(
         async with uow() as tx:
             assert not await tx.audit.append(an_entry(), announces=name)
             await tx.commit()
-    assert [statement.split()[0] for statement in statements] == ["INSERT", "INSERT"]
+    assert words(statements) == ["BEGIN", "INSERT", "COMMIT"] * 2
 
 
 class TestRotation:
@@ -165,7 +174,7 @@ class TestRotation:
             turned = await tx.sessions.turn(a_claim(session), session.secret_hash, NOW, POLICY)
             await tx.commit()
         assert turned == (session.turn(0, NOW, POLICY), account)
-        assert [statement.split()[0] for statement in statements] == ["UPDATE"]
+        assert words(statements) == ["BEGIN", "UPDATE", "COMMIT"]
 
     async def test_it_touches_no_index(self, uow: PostgresUnitOfWork, engine: AsyncEngine) -> None:
         _, session = await signed_in(uow)
@@ -362,7 +371,9 @@ class TestFailures:
 
     async def test_a_mistake_of_ours_is_no_outage(self, uow: PostgresUnitOfWork) -> None:
         async with uow() as tx:
-            with pytest.raises(IntegrityError, match="fk_sessions_account_id_accounts"):
+            with pytest.raises(
+                asyncpg.ForeignKeyViolationError, match="fk_sessions_account_id_accounts"
+            ):
                 await tx.sessions.add(a_session(an_account()))
 
 

@@ -18,7 +18,7 @@ from .security import (
     MemoryRefreshTokens,
     PlainPasswordHasher,
 )
-from .storage import AlwaysHealthy, MemoryCallers, MemoryStorage, MemoryUnitOfWork
+from .storage import AlwaysHealthy, MemoryCallers, MemoryRotations, MemoryStorage, MemoryUnitOfWork
 from .webhooks import MemoryWebhooks
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "MemoryPorts",
     "MemoryRateLimiter",
     "MemoryRefreshTokens",
+    "MemoryRotations",
     "MemoryStorage",
     "MemoryUnitOfWork",
     "MemoryWebhooks",
@@ -70,6 +71,7 @@ def memory_ports(
         storage=storage,
         uow=MemoryUnitOfWork(storage),
         callers=MemoryCallers(storage),
+        rotations=MemoryRotations(storage),
         database=AlwaysHealthy(),
         limiter=MemoryRateLimiter(now),
         limiter_keys=MemoryKeyHasher(),

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from ...application.ports.delivery import Job
 from ...application.ports.security import Clock
-from ...application.ports.sessions import CallerReader
+from ...application.ports.sessions import CallerReader, Rotations
 from ...application.ports.storage import HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account
 from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId, ClientStatus
-from ...domain.sessions import SessionId
+from ...domain.sessions import RefreshClaim, Session, SessionId, SessionPolicy
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
 from .exports import MemoryExports
@@ -186,6 +186,24 @@ class MemoryCallers(CallerReader):
         if client is None or client.status is not ClientStatus.ACTIVE:
             return None
         return frozenset(client.scopes)
+
+
+class MemoryRotations(Rotations):
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        async with self._storage.alone():
+            tables = self._storage.committed.copy()
+            session = tables.sessions.get(claim.session_id)
+            if session is None or session.generation != claim.generation:
+                return None
+            turned = await MemorySessions(tables).turn(claim, secret_hash, now, policy)
+            if turned is not None:
+                self._storage.committed = tables
+            return turned
 
 
 class AlwaysHealthy(HealthCheck):

@@ -3,17 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncpg
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
 
 from ...application.ports.accounts import AccountRepository
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.errors import EmailTaken, UsernameTaken
-from .failures import violated
+from .connection import Connection, Prepared
 from .rows import account_columns, account_to_row, row_to_account
 from .tables import accounts
 
@@ -21,28 +19,38 @@ _TAKEN = {"uq_accounts_username_key": UsernameTaken, "uq_accounts_email_key": Em
 
 # Built once: building a statement costs more than running it.
 _SELECT = select(*account_columns(accounts))
-_GET = _SELECT.where(accounts.c.id == bindparam("account_id"))
-_LOCK = _GET.with_for_update()
-_BY_USERNAME = _SELECT.where(accounts.c.username_key == bindparam("key"))
-_BY_EMAIL = _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder)
-_UNPROVEN = (
+_BY_ID = _SELECT.where(accounts.c.id == bindparam("account_id"))
+_GET = Prepared(_BY_ID, read=True)
+_LOCK = Prepared(_BY_ID.with_for_update())
+_BY_USERNAME = Prepared(_SELECT.where(accounts.c.username_key == bindparam("key")), read=True)
+_BY_EMAIL = Prepared(
+    _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder), read=True
+)
+_UNPROVEN = Prepared(
     _SELECT.where(
         accounts.c.email_key == bindparam("key"),
         ~accounts.c.email_verified,
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
     )
     .order_by(accounts.c.updated_at.desc(), accounts.c.id.desc())
-    .limit(1)
+    .limit(1),
+    read=True,
 )
-_MAKE_WAY = delete(accounts).where(
-    accounts.c.expires_at <= bindparam("now"),
-    or_(
-        accounts.c.username_key == bindparam("of_username"),
-        and_(accounts.c.email_key == bindparam("of_email"), ~accounts.c.is_placeholder),
-    ),
+_MAKE_WAY = Prepared(
+    delete(accounts).where(
+        accounts.c.expires_at <= bindparam("now"),
+        or_(
+            accounts.c.username_key == bindparam("of_username"),
+            and_(accounts.c.email_key == bindparam("of_email"), ~accounts.c.is_placeholder),
+        ),
+    )
 )
-_INSERT = insert(accounts)
-_SAVE = update(accounts).where(accounts.c.id == bindparam("account_id"))
+_INSERT = Prepared(insert(accounts), inserts=accounts)
+_SAVE = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account_id"))
+    .values({one.name: bindparam(one.name) for one in accounts.columns if one.name != "id"})
+)
 _REPLACE_HASH = (
     update(accounts)
     .where(accounts.c.id == bindparam("account_id"), accounts.c.password_hash == bindparam("old"))
@@ -61,7 +69,7 @@ _REMOVE = delete(accounts).where(
 
 
 class PostgresAccounts(AccountRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get(self, account_id: AccountId, *, lock: bool = False) -> Account | None:
@@ -79,15 +87,14 @@ class PostgresAccounts(AccountRepository):
     async def add(self, account: Account, now: datetime) -> None:
         claimed = None if account.is_placeholder else account.email.key
         keys = {"of_username": account.username.key, "of_email": claimed}
-        await self._connection.execute(_MAKE_WAY, {"now": now, **keys})
+        await self._connection.run(_MAKE_WAY, {"now": now, **keys})
         async with self._refusing_duplicates():
-            await self._connection.execute(_INSERT, account_to_row(account))
+            await self._connection.run(_INSERT, account_to_row(account))
 
     async def save(self, account: Account) -> None:
         values = {"account_id": account.id, **account_to_row(account)}
-        del values["id"]
         async with self._refusing_duplicates():
-            await self._connection.execute(_SAVE, values)
+            await self._connection.run(_SAVE, values)
 
     async def replace_hash(self, account_id: AccountId, old: str, new: str) -> bool:
         values = {"account_id": account_id, "old": old, "new": new}
@@ -96,18 +103,18 @@ class PostgresAccounts(AccountRepository):
     async def remove_expired(self, now: datetime, limit: int) -> int:
         return (await self._connection.execute(_REMOVE, {"now": now, "most": limit})).rowcount
 
-    async def _one(self, statement: Select[Any], **parameters: object) -> Account | None:
-        row = (await self._connection.execute(statement, parameters)).mappings().first()
+    async def _one(self, statement: Prepared, **parameters: object) -> Account | None:
+        row = await self._connection.row(statement, parameters)
         return None if row is None else row_to_account(row)
 
     @asynccontextmanager
     async def _refusing_duplicates(self) -> AsyncIterator[None]:
         """Undo a refused statement alone, and name the refusal."""
         try:
-            async with self._connection.begin_nested():
+            async with self._connection.savepoint():
                 yield
-        except IntegrityError as error:
-            refusal = _TAKEN.get(violated(error) or "")
+        except asyncpg.IntegrityConstraintViolationError as error:
+            refusal = _TAKEN.get(error.constraint_name or "")
             if refusal is None:
                 raise
             raise refusal from None

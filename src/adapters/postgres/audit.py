@@ -18,19 +18,25 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import AuditLog
 from ...domain.accounts import AccountId
 from ...domain.audit import AuditEntry, AuditFilter, AuditType
+from .connection import Connection, Prepared
 from .rows import to_row
 from .tables import MOMENT, audit_events, webhook_endpoints
 
 _INSERT = insert(audit_events)
 _wanted = webhook_endpoints.c.events
 # Part of the insert, since nearly every change waits for it. A disabled endpoint wants it, too.
-_INSERT_AND_ASK = _INSERT.returning(
-    exists().where(or_(func.cardinality(_wanted) == 0, bindparam("event") == any_(_wanted)))
+_APPEND = Prepared(_INSERT, inserts=audit_events)
+_APPEND_AND_ASK = Prepared(
+    _INSERT.returning(
+        exists()
+        .where(or_(func.cardinality(_wanted) == 0, bindparam("event") == any_(_wanted)))
+        .label("is_wanted")
+    ),
+    inserts=audit_events,
 )
 _columns = audit_events.c
 _FORGET = (
@@ -56,15 +62,15 @@ _REMOVE = delete(audit_events).where(
 
 
 class PostgresAuditLog(AuditLog):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def append(self, entry: AuditEntry, *, announces: str | None = None) -> bool:
         if announces is None:
-            await self._connection.execute(_INSERT, to_row(entry))
+            await self._connection.run(_APPEND, to_row(entry))
             return False
-        values = to_row(entry) | {"event": announces}
-        return bool((await self._connection.execute(_INSERT_AND_ASK, values)).scalar_one())
+        row = await self._connection.row(_APPEND_AND_ASK, to_row(entry) | {"event": announces})
+        return row is not None and bool(row["is_wanted"])
 
     async def append_all(self, entries: Sequence[AuditEntry]) -> None:
         if entries:

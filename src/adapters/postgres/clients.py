@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import ClientRepository
 from ...domain.clients import Client, ClientId, ClientSecret
+from .connection import Connection
 from .rows import to_row
 from .tables import client_secrets, clients
 
@@ -40,7 +40,7 @@ _NOTE_USE = (
 
 
 class PostgresClients(ClientRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get(self, client_id: ClientId, *, lock: bool = False) -> Client | None:

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.credentials import OneTimeTokenRepository
 from ...domain.accounts import AccountId
 from ...domain.credentials import OneTimeToken, Purpose
+from .connection import Connection, Prepared
 from .rows import to_entity, to_row
 from .tables import one_time_tokens
 
@@ -21,13 +21,16 @@ _GOOD = (
 )
 _INSERT = insert(one_time_tokens)
 # One row an account, purpose and address: of two requests at once the later one's is left.
-_REPLACE = _INSERT.on_conflict_do_update(
-    index_elements=[_tokens.account_id, _tokens.purpose, _tokens.email],
-    set_={
-        column.name: _INSERT.excluded[column.name]
-        for column in one_time_tokens.columns
-        if column.name not in ("account_id", "purpose", "email")
-    },
+_REPLACE = Prepared(
+    _INSERT.on_conflict_do_update(
+        index_elements=[_tokens.account_id, _tokens.purpose, _tokens.email],
+        set_={
+            column.name: _INSERT.excluded[column.name]
+            for column in one_time_tokens.columns
+            if column.name not in ("account_id", "purpose", "email")
+        },
+    ),
+    inserts=one_time_tokens,
 )
 _FIND = select(one_time_tokens).where(*_GOOD)
 _LIST_GOOD = (
@@ -51,11 +54,11 @@ _REMOVE = delete(one_time_tokens).where(
 
 
 class PostgresOneTimeTokens(OneTimeTokenRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, token: OneTimeToken) -> None:
-        await self._connection.execute(_REPLACE, to_row(token))
+        await self._connection.run(_REPLACE, to_row(token))
 
     async def find(
         self, digest: bytes, purposes: Set[Purpose], now: datetime

@@ -19,11 +19,11 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.directory import AccountDirectory, AccountQuery, AccountSort
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.roles import ADMIN
+from .connection import Connection
 from .rows import account_columns, row_to_account
 from .tables import MOMENT, accounts
 
@@ -98,7 +98,7 @@ def _is_behind(order: Sequence[ColumnElement[Any]], is_descending: bool) -> Colu
 
 
 class PostgresDirectory(AccountDirectory):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def list_accounts(

@@ -87,12 +87,13 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
     dsn = to_dsn(url)
 
     async def connected() -> asyncpg.Connection:
-        return await connect(dsn)
+        return await _connect_observed(dsn)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={"async_creator_fn": connected, **_preparing(dsn)},
-        isolation_level="READ COMMITTED",
+        # A unit of work says itself where it begins and ends.
+        isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=CHECKOUT_TIMEOUT,
@@ -153,9 +154,13 @@ def _cut_off(context: ExceptionContext) -> None:
     if connection is None or connection.invalidated or not _is_unanswered(context):
         return
     driver: asyncpg.Connection | None = connection.connection.driver_connection
-    if driver is None:
-        return
-    if isinstance(context.original_exception, asyncio.CancelledError):
+    if driver is not None:
+        let_go(driver, context.original_exception)
+
+
+def let_go(driver: asyncpg.Connection, error: BaseException) -> None:
+    """Cut a connection for what went wrong on it, or soon when only the caller gave up."""
+    if isinstance(error, asyncio.CancelledError):
         asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, driver.terminate)
     else:
         driver.terminate()
@@ -168,7 +173,8 @@ def _is_unanswered(context: ExceptionContext) -> bool:
     return not isinstance(cause, (asyncpg.PostgresError, ValueError))
 
 
-async def _connect_reading(dsn: str, **options: Any) -> asyncpg.Connection:
+async def _connect_observed(dsn: str, **options: Any) -> asyncpg.Connection:
+    """Connect, and tell of what goes past Core: the driver does not log what Core prepares."""
     connection = await connect(dsn, **options)
     if (observer := _observer) is not None:
 
@@ -199,7 +205,7 @@ class ReadPool:
             min_size=0,
             max_size=self._size,
             max_inactive_connection_lifetime=0,
-            connect=_connect_reading,
+            connect=_connect_observed,
             reset=_keep_state,
         )
 

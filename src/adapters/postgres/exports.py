@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.exports import ExportRepository
 from ...domain.accounts import AccountId
 from ...domain.exports import CLOSED, OPEN, Export, ExportId, ExportStatus
+from .connection import Connection
 from .rows import to_entity, to_row
 from .tables import audit_events, exports, sessions
 
@@ -63,7 +63,7 @@ _REMOVE_CLOSED = delete(exports).where(
 
 
 class PostgresExports(ExportRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, export: Export) -> None:

@@ -33,11 +33,6 @@ def _cause(error: BaseException) -> BaseException:
     return error.driver_exception if isinstance(error, DBAPIError) else error
 
 
-def violated(error: DBAPIError) -> str | None:
-    """Return the name of the constraint that a statement would have broken."""
-    return getattr(error.driver_exception, "constraint_name", None)
-
-
 @contextmanager
 def outages_as_unavailable() -> Iterator[None]:
     try:

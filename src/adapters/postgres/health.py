@@ -11,7 +11,7 @@ from ...domain.audit import AuditType
 from ...domain.errors import Unavailable
 from ...domain.keys import KeyState
 from .engine import ReadPool
-from .migrate import is_behind
+from .revisions import is_behind
 
 _LIMIT = 1.0
 # Counted to a bound: a queue that grew for days must not cost seconds at every look.

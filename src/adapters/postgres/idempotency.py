@@ -4,11 +4,11 @@ from datetime import datetime
 
 from sqlalchemy import BigInteger, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import IdempotencyRepository
 from ...domain.accounts import AccountId
 from ...domain.idempotency import StoredAnswer
+from .connection import Connection, Prepared
 from .rows import to_entity, to_row
 from .tables import idempotency_keys as keys
 
@@ -17,11 +17,13 @@ _PUT = _UPSERT.on_conflict_do_update(
     index_elements=[keys.c.key],
     set_={name: _UPSERT.excluded[name] for name in ("sealed", "account_id", "expires_at")},
 )
-_CLAIM = select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger)))
+_CLAIM = Prepared(
+    select(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger)).label("is_ours"))
+)
 
 
 class PostgresIdempotency(IdempotencyRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def find(self, key: bytes, now: datetime) -> StoredAnswer | None:
@@ -32,7 +34,8 @@ class PostgresIdempotency(IdempotencyRepository):
     async def claim(self, key: bytes) -> bool:
         # 64 of the key's 256 bits: who meets a foreign lock by chance is told to try again.
         lock = int.from_bytes(key[:8], "big", signed=True)
-        return bool(await self._connection.scalar(_CLAIM, {"lock": lock}))
+        row = await self._connection.row(_CLAIM, {"lock": lock})
+        return row is not None and bool(row["is_ours"])
 
     async def put(self, answer: StoredAnswer) -> None:
         await self._connection.execute(_PUT, to_row(answer))

@@ -12,13 +12,13 @@ from pgqueuer.domain.models import Job as QueuedJob
 from pgqueuer.domain.settings import DBSettings
 from pgqueuer.ports.driver import Driver, NotifyCallback, TaskManagerPort
 from pgqueuer.queries import Queries
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.ports.delivery import Job, JobName
 from ...application.ports.storage import JobQueue
 from ...domain.accounts import AccountId
 from ...domain.jobs import JobFilter, JobRecord, JobState
+from .connection import Connection
 from .queue_names import MIGRATED
 
 _STATES = {"queued": JobState.WAITING, "picked": JobState.RUNNING, "failed": JobState.DEAD}
@@ -104,21 +104,20 @@ def job_of(queued: QueuedJob) -> Job:
 class ConnectionDriver(Driver):
     """As much of a driver as enqueueing needs, on the connection of a transaction.
 
-    Never the raw asyncpg connection: SQLAlchemy begins late, so that a job queued first would
+    Never the driver's connection: a transaction begins late, so that a job queued first would
     survive the rollback.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._shutdown = asyncio.Event()
         self._tasks = TaskManager()
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        rows = await self._connection.exec_driver_sql(query, args)
-        return [dict(row) for row in rows.mappings()]
+        return [dict(row) for row in await self._connection.fetch(query, *args)]
 
     async def execute(self, query: str, *args: object) -> str:
-        await self._connection.exec_driver_sql(query, args)
+        await self._connection.fetch(query, *args)
         return ""
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
@@ -143,7 +142,7 @@ class ConnectionDriver(Driver):
 
 
 class PgQueuerJobs(JobQueue):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._driver = ConnectionDriver(connection)
         self._queries = Queries(self._driver)
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ...application.ports.storage import Transaction, UnitOfWork
+from .connection import Connection, driver_of
 from .failures import outages_as_unavailable
 from .jobs import refuse_renamed_queue
 from .lent import borrowed
@@ -50,7 +51,7 @@ class JoinedUnitOfWork(UnitOfWork):
                         await _set_path(connection, former)
                     await release()
 
-                yield PostgresTransaction(connection, commit)
+                yield PostgresTransaction(Connection(connection, driver_of(connection)), commit)
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[tuple[AsyncConnection, Commit]]:
@@ -58,6 +59,8 @@ class JoinedUnitOfWork(UnitOfWork):
         host = self._host
         if not isinstance(host, (AsyncSession, AsyncConnection)):
             async with borrowed(host) as connection:
+                # SQLAlchemy sets the savepoint with its first statement, and ours go past it.
+                await connection.execute(select(1))
                 yield connection, connection.commit
             return
         connection = await host.connection() if isinstance(host, AsyncSession) else host

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.storage import SigningKeyRepository
 from ...domain.keys import SigningKey
+from .connection import Connection
 from .rows import to_row
 from .tables import signing_keys
 
@@ -23,7 +23,7 @@ _LOCK = select(func.pg_advisory_xact_lock(bindparam("lock", _LOCK_ID, BigInteger
 
 
 class PostgresSigningKeys(SigningKeyRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def lock(self) -> None:

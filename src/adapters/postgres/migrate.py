@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -19,6 +17,7 @@ from .dsn import to_dsn
 from .engine import connect
 from .failures import outages_as_unavailable
 from .jobs import refuse_renamed_queue
+from .revisions import is_behind
 from .tables import metadata
 
 T = TypeVar("T")
@@ -53,21 +52,6 @@ async def is_current(url: str) -> bool:
         return not is_behind(await _on_connection(url, _revision))
 
 
-def is_behind(revision: str | None) -> bool:
-    """Tell whether a database at this revision lacks migrations of this release.
-
-    A revision that is unknown here is a newer release's: while it is rolled out, the older one
-    goes on serving.
-    """
-    known, head = _known()
-    return revision is None or (revision in known and revision != head)
-
-
-def is_ahead(revision: str | None) -> bool:
-    """Tell whether a newer release migrated the database."""
-    return revision is not None and revision not in _known()[0]
-
-
 async def run(url: str, step: Callable[[Config], None]) -> None:
     """Run an Alembic command on a connection of its own."""
 
@@ -99,13 +83,6 @@ def _config() -> Config:
     config.set_main_option("script_location", f"{__package__}:migrations")
     config.set_main_option("path_separator", "os")
     return config
-
-
-@cache
-def _known() -> tuple[frozenset[str], str | None]:
-    scripts = ScriptDirectory.from_config(_config())
-    revisions = frozenset(script.revision for script in scripts.walk_revisions())
-    return revisions, scripts.get_current_head()
 
 
 async def _on_connection(url: str, step: Callable[[Connection], T]) -> T:

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, bindparam, delete, exists, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from ...application.ports.directory import RoleRepository
 from ...domain.errors import RoleInUse
 from ...domain.roles import Role, Scope
+from .connection import Connection
 from .tables import accounts, roles
 
 _row = roles.c
@@ -35,7 +35,7 @@ _DELETE = delete(roles).where(_row.name == bindparam("role"))
 
 
 class PostgresRoles(RoleRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def list_all(self) -> Sequence[Role]:

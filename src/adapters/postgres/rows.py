@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, Table
 
 from ...domain.accounts import Account, AccountStatus, Username
 from ...domain.addresses import EmailAddress
+from ...domain.sessions import EndReason, Session
 
 T = TypeVar("T")
 
@@ -54,3 +55,10 @@ def row_to_account(row: Row, prefix: str = "") -> Account:
     values["status"] = AccountStatus(values["status"])
     values["roles"] = tuple(values["roles"])
     return Account(**values)
+
+
+def row_to_session(row: Row) -> Session:
+    values = {name: row[name] for name in _names(Session)}
+    reason = values["revoked_reason"]
+    values["revoked_reason"] = None if reason is None else EndReason(reason)
+    return Session(**values)

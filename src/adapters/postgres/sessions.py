@@ -17,12 +17,14 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...application.ports.sessions import SessionRepository
+from ...application.outcomes import deciding
+from ...application.ports.sessions import Rotations, SessionRepository
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
-from .rows import account_columns, row_to_account, to_row
+from .connection import Connection, Prepared
+from .engine import READ_POOL_SIZE, ReadPool
+from .rows import Row, account_columns, row_to_account, row_to_session, to_row
 from .tables import MOMENT, accounts, sessions
 
 _row = sessions.c
@@ -50,7 +52,7 @@ def _reason(reason: EndReason) -> ColumnElement[EndReason]:
 
 # READ COMMITTED evaluates all of it again on the newest row once the lock is had: of N at once
 # one finds the generation it presents.
-_TURN = (
+_TURN = Prepared(
     update(sessions)
     .values(
         generation=case((_current, _row.generation + 1), else_=_row.generation),
@@ -76,7 +78,25 @@ _TURN = (
     )
     .returning(*sessions.columns, *account_columns(accounts, "account__"))
 )
-_INSERT = insert(sessions)
+# Nearly every refresh is this: a transaction by itself, on a connection that keeps no state.
+_ROTATE = Prepared(
+    update(sessions)
+    .values(
+        generation=_row.generation + 1,
+        rotated_at=_now,
+        idle_until=func.least(bindparam("idle_until", type_=MOMENT), _row.absolute_until),
+    )
+    .where(
+        _row.id == bindparam("session_id"),
+        _row.secret_hash == bindparam("hashed"),
+        _current,
+        accounts.c.id == _row.account_id,
+        _LIVE,
+        _USABLE,
+    )
+    .returning(*sessions.columns, *account_columns(accounts, "account__"))
+)
+_INSERT = Prepared(insert(sessions), inserts=sessions)
 _LIST = (
     select(sessions)
     .where(_row.account_id == bindparam("owner"), _LIVE)
@@ -125,11 +145,11 @@ _REMOVE = delete(sessions).where(
 
 
 class PostgresSessions(SessionRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, session: Session) -> None:
-        await self._connection.execute(_INSERT, to_row(session))
+        await self._connection.run(_INSERT, to_row(session))
 
     async def turn(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
@@ -143,11 +163,7 @@ class PostgresSessions(SessionRepository):
             "earliest": now - policy.refresh_grace,
             "latest": now + policy.refresh_grace,
         }
-        row = (await self._connection.execute(_TURN, parameters)).mappings().first()
-        if row is None:
-            return None
-        session = Session(**{column.name: row[column] for column in sessions.columns})
-        return session, row_to_account(row, "account__")
+        return _turned(await self._connection.row(_TURN, parameters))
 
     async def list_live(self, account_id: AccountId, now: datetime) -> Sequence[Session]:
         rows = await self._connection.execute(_LIST, {"owner": account_id, "now": now})
@@ -200,3 +216,33 @@ class PostgresSessions(SessionRepository):
     async def remove_ended(self, before: datetime, limit: int) -> int:
         parameters = {"before": before, "most": limit}
         return (await self._connection.execute(_REMOVE, parameters)).rowcount
+
+
+class PostgresRotations(Rotations):
+    """Rotates on a pool of its own: `open` before use, `close` at the end.
+
+    Of N at once the losers find another generation once they have the lock, and write nothing.
+    """
+
+    def __init__(self, url: str, *, size: int = READ_POOL_SIZE) -> None:
+        self._pool = ReadPool(url, size=size)
+        self.open = self._pool.open
+        self.close = self._pool.close
+
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        values = {
+            "session_id": claim.session_id,
+            "hashed": secret_hash,
+            "presented": claim.generation,
+            "now": now,
+            "idle_until": now + policy.idle_ttl,
+        }
+        with deciding():
+            row = await self._pool.fetchrow(_ROTATE.sql, *_ROTATE.arguments(values))
+        return _turned(row)
+
+
+def _turned(row: Row | None) -> tuple[Session, Account] | None:
+    return None if row is None else (row_to_session(row), row_to_account(row, "account__"))

@@ -14,6 +14,7 @@ from ...application.ports.storage import Transaction, UnitOfWork
 from .accounts import PostgresAccounts
 from .audit import PostgresAuditLog
 from .clients import PostgresClients
+from .connection import Connection, driver_of
 from .credentials import PostgresOneTimeTokens
 from .directory import PostgresDirectory
 from .exports import PostgresExports
@@ -30,7 +31,7 @@ from .webhooks import PostgresWebhooks
 class PostgresTransaction(Transaction):
     """Repositories on one connection; whoever made it says what `commit` is."""
 
-    def __init__(self, connection: AsyncConnection, commit: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, connection: Connection, commit: Callable[[], Awaitable[None]]) -> None:
         self._connection = connection
         self._commit = commit
 
@@ -91,7 +92,9 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresUnitOfWork(UnitOfWork):
-    """Opens transactions on an engine; refuses an environment that renames the job queue.
+    """Opens transactions on an engine in autocommit.
+
+    Refuses an environment that renames the job queue.
 
     `metrics` hears how long each waited for its connection.
     """
@@ -107,7 +110,8 @@ class PostgresUnitOfWork(UnitOfWork):
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         with outages_as_unavailable(), ExitStack() as until_closed:
-            async with self._connected() as connection:
+            async with self._connected() as core:
+                connection = Connection(core, driver_of(core))
 
                 async def commit() -> None:
                     # Not over with the commit: given up while its connection is handed back,
@@ -115,7 +119,10 @@ class PostgresUnitOfWork(UnitOfWork):
                     until_closed.enter_context(deciding())
                     await connection.commit()
 
-                yield PostgresTransaction(connection, commit)
+                try:
+                    yield PostgresTransaction(connection, commit)
+                finally:
+                    await connection.close()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:

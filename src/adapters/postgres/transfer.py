@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.transfer import AccountTransfer
 from ...domain.accounts import Account, AccountId
+from .connection import Connection
 from .rows import account_columns, account_to_row, row_to_account
 from .tables import accounts
 
@@ -34,7 +34,7 @@ _INSERT = insert(accounts).on_conflict_do_nothing().returning(_row.id)
 
 
 class PostgresTransfer(AccountTransfer):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def read_after(self, after: AccountId | None, limit: int) -> Sequence[Account]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...application.ports.webhooks import WebhookRepository
 from ...domain.webhooks import Delivery, DeliveryId, DeliveryStatus, Endpoint, EndpointId
+from .connection import Connection
 from .rows import to_entity, to_row
 from .tables import webhook_deliveries, webhook_endpoints
 
@@ -52,7 +52,7 @@ _REMOVE_OLD = delete(webhook_deliveries).where(
 
 
 class PostgresWebhooks(WebhookRepository):
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, endpoint: Endpoint) -> None:

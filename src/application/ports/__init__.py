@@ -6,7 +6,7 @@ from .delivery import BacklogReader, Mailer, Metrics
 from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
-from .sessions import CallerReader
+from .sessions import CallerReader, Rotations
 from .storage import HealthCheck, UnitOfWork
 from .webhooks import WebhookSender
 
@@ -15,6 +15,7 @@ from .webhooks import WebhookSender
 class Ports:
     uow: UnitOfWork
     callers: CallerReader
+    rotations: Rotations
     database: HealthCheck
     limiter: RateLimiter
     limiter_keys: KeyHasher

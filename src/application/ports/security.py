@@ -1,6 +1,7 @@
 """What the core asks of cryptography, the clock and chance."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -40,9 +41,12 @@ class AdoptedHash:
 class PasswordHasher(Protocol):
     """A slow hash behind a bounded queue; a full one raises Overloaded at once."""
 
-    def demand_room(self) -> None:
-        """Raise Overloaded if the queue is full now; asked before work that would be in vain."""
-        return None
+    def place(self) -> AbstractContextManager[None]:
+        """Hold a place in the queue, for this task's hashes inside; raises Overloaded without one.
+
+        Taken before work that would be in vain without a hash.
+        """
+        return nullcontext()
 
     async def hash(self, password: str) -> str: ...
 

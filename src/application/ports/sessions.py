@@ -80,3 +80,15 @@ class CallerReader(Protocol):
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         """Read what an active client may do, likewise; None when disabled or not there."""
         ...
+
+
+class Rotations(Protocol):
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> tuple[Session, Account] | None:
+        """Turn a live session whose current token this is; committed when this returns.
+
+        None for every other token, and then nothing is written: `SessionRepository.turn` judges
+        it, in a transaction that can tell of it.
+        """
+        ...

@@ -1,6 +1,7 @@
 """`serve`, `worker`, `run` and `migrate`."""
 
 import asyncio
+import gc
 import sys
 from typing import Annotated, Any
 
@@ -29,6 +30,8 @@ def serve(
 ) -> None:
     """Serve HTTP."""
     leave_on_sigterm()
+    # What start-up makes stays; the server sets it aside and collects again.
+    gc.disable()
     from ..database import available_database
     from ..logging import configure_logging
     from ..server import serve_http

@@ -9,7 +9,7 @@ import asyncpg
 from ...adapters.cipher import KeyringCipher
 from ...adapters.postgres.engine import POOL_SIZE, READ_POOL_SIZE, create_engine
 from ...adapters.postgres.health import PostgresBacklog
-from ...adapters.postgres.migrate import is_ahead, is_behind
+from ...adapters.postgres.revisions import is_ahead, is_behind
 from ...adapters.postgres.survey import ServerFacts, survey
 from ...adapters.postgres.transactions import PostgresUnitOfWork
 from ...adapters.system import utc_now
@@ -22,7 +22,7 @@ from ..settings import PREFIX, Settings
 from .findings import Finding, failed, ok, skipped, warning
 
 # Transactions, callers, limits, health and backlog; a worker listens besides.
-PROCESS_CONNECTIONS = POOL_SIZE + 2 * READ_POOL_SIZE + 2
+PROCESS_CONNECTIONS = POOL_SIZE + 3 * READ_POOL_SIZE + 2
 WORKER_CONNECTIONS = PROCESS_CONNECTIONS + 1
 _OLDEST_VERSION = 15
 # The grace of a repeated refresh is not longer: beyond it, times of two hosts contradict.

@@ -35,6 +35,7 @@ from .openapi import Application
 from .options import HttpOptions, Routes, Unmeasured, unlogged
 from .paths import location
 from .principal import guarded
+from .routing import RouteIndex
 
 __all__ = ["HttpOptions", "Routes", "create_app", "create_management_app"]
 
@@ -56,6 +57,7 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
     if options.has_own_pages and Routes.PAGES in options.routes:
         app.router.routes.extend(pages.routes(gatepost))
     app.router.routes.extend(operations.metrics_routes(options))
+    app.router.routes.insert(0, RouteIndex(app.routes))
     return app
 
 

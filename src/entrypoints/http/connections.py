@@ -1,16 +1,12 @@
 """Connections: what slow, silent and broken clients may cost, whichever parser reads them."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
-
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...domain.audit import ClientContext
 from .client_address import CLIENT_KEY
@@ -201,33 +197,11 @@ class Bounded(asyncio.Protocol):
         self._see_it_read()
 
 
-class H11Connection(Bounded, H11Protocol):
-    """Reads with h11, where httptools is not to be had."""
-
-    _seen: Any = None
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        state = self.conn.their_state
-        awaited = Awaited.NOTHING
-        if state is h11.SEND_BODY:
-            awaited = Awaited.BODY
-        elif state is h11.IDLE and self.timeout_keep_alive_task is None:
-            awaited = Awaited.HEAD
-        if awaited is not self._awaited or self.cycle is not self._seen:
-            self._seen = self.cycle
-            self._await(awaited)
-        if awaited is not Awaited.NOTHING:
-            # Not only when data came: a request may have waited for the answer to another.
-            self._watch()
-
-    def _has_large_head(self) -> bool:
-        return len(self.conn.trailing_data[0]) > self.limits.head_bytes
-
-
 def connection_class(limits: ConnectionLimits) -> type[Bounded]:
     """Make the class of a server's connections, with the faster parser if it is there."""
-    parser: type[Bounded] = H11Connection
-    with contextlib.suppress(ImportError):
+    parser: type[Bounded]
+    try:
         from .httptools_connections import HttpToolsConnection as parser
+    except ImportError:
+        from .h11_connections import H11Connection as parser
     return type("Connection", (parser,), {"limits": limits})

@@ -16,6 +16,7 @@ from ...application.ports.storage import HealthCheck
 from ...domain.errors import Unavailable
 from .openapi import problems
 from .options import HttpOptions
+from .routing import PlainRoute
 from .schemas import json_answer
 
 _REUSED_SECONDS = 1.0
@@ -80,7 +81,8 @@ class Probe:
 
 
 def router(checks: Mapping[str, HealthCheck], options: HttpOptions) -> APIRouter:
-    api = APIRouter(tags=["Operations"])
+    api = APIRouter(tags=["Operations"], route_class=PlainRoute)
+    live, ready = (json_answer(State(status=status)) for status in ("live", "ready"))
     probes = {name: Probe(check, options.check_seconds) for name, check in checks.items()}
     database = probes[_DATABASE]
     model = CheckedHealth if options.health_checks else Health
@@ -92,7 +94,7 @@ def router(checks: Mapping[str, HealthCheck], options: HttpOptions) -> APIRouter
         response_model=model,
         responses={503: {"model": model, "description": "The database cannot be used."}},
     )
-    async def read_health() -> Response:
+    async def read_health(_: Request) -> Response:
         # Nobody is shown the others, so nobody waits for them.
         asked = probes if options.health_checks else {_DATABASE: database}
         told = await asyncio.gather(*(probe() for probe in asked.values()))
@@ -104,21 +106,27 @@ def router(checks: Mapping[str, HealthCheck], options: HttpOptions) -> APIRouter
         refusal.headers["Retry-After"] = "1"
         return refusal
 
-    @api.get("/livez", operation_id="checkLive", summary="Tell that the process serves")
-    async def check_live() -> State:
+    @api.get(
+        "/livez",
+        operation_id="checkLive",
+        summary="Tell that the process serves",
+        response_model=State,
+    )
+    async def check_live(_: Request) -> Response:
         """Touch nothing else: a restart does not mend a database."""
-        return State(status="live")
+        return live
 
     @api.get(
         "/readyz",
         operation_id="checkReady",
         summary="Tell whether to send traffic here",
+        response_model=State,
         responses=problems(),
     )
-    async def check_ready() -> State:
+    async def check_ready(_: Request) -> Response:
         if options.draining() or (await database()).status != "healthy":
             raise Unavailable
-        return State(status="ready")
+        return ready
 
     return api
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.models import HTTPBearer
 from fastapi.params import Security as SecurityParam
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +21,7 @@ from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
 from .json_body import read_json
+from .routing import plain
 
 PRINCIPAL_KEY = "gatepost.principal"
 
@@ -83,9 +86,16 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
     """
 
     class GuardedRoute(APIRoute):
+        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+            super().__init__(path, endpoint, **options)
+            if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
+                self.app = plain(self.get_route_handler())
+
         def get_route_handler(self) -> Handler:
             inner, scopes = super().get_route_handler(), _scopes_needed(self.endpoint)
             if self.body_field is not None:
+                if (form := _form_of(self.endpoint)) is not None:
+                    inner = _filling(self.endpoint, *form)
                 inner = _reading_json(inner, required=self.body_field.field_info.is_required())
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
@@ -123,6 +133,58 @@ def _straight(endpoint: Callable[..., Any]) -> Handler:
         return answer
 
     return handle
+
+
+def _filling(
+    endpoint: Callable[..., Any], name: str, validate: Callable[[Any], BaseModel | None]
+) -> Handler:
+    """Call an endpoint with its form: hot routes need nothing else of the framework."""
+    others = {
+        other: _itself if parameter.annotation is Request else _client_of
+        for other, parameter in inspect.signature(endpoint).parameters.items()
+        if other != name
+    }
+
+    async def handle(request: Request) -> Response:
+        try:
+            form = validate(await request.json())
+        except ValidationError as refused:
+            faults = refused.errors(include_url=False)
+            for each in faults:
+                each["loc"] = ("body", *each["loc"])
+            raise RequestValidationError(faults) from None
+        given = {other: find(request) for other, find in others.items()}
+        answer: Response = await endpoint(**given, **{name: form})
+        return answer
+
+    return handle
+
+
+def _itself(request: Request) -> Request:
+    return request
+
+
+def _client_of(request: Request) -> ClientContext:
+    return client_of(request.scope)
+
+
+def _form_of(
+    endpoint: Callable[..., Any],
+) -> tuple[str, Callable[[Any], BaseModel | None]] | None:
+    """Find the form of an endpoint that takes nothing but it, the request and the client."""
+    signature = inspect.signature(endpoint)
+    rest = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is not Request and parameter.annotation is not Client
+    }
+    if signature.return_annotation is not Response or len(rest) != 1:
+        return None
+    ((name, annotation),) = rest.items()
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
+    if len(kinds) != 1 or not isinstance(kinds[0], type) or not issubclass(kinds[0], BaseModel):
+        return None
+    return name, TypeAdapter(annotation).validate_python
 
 
 def _scopes_needed(endpoint: Callable[..., Any]) -> tuple[Scope, ...] | None:

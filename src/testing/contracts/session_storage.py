@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from ...application.ports.sessions import CallerReader
+from ...application.ports.sessions import CallerReader, Rotations
 from ...application.ports.storage import UnitOfWork
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
@@ -395,3 +395,48 @@ class CallerReaderContract:
         assert await callers.find(first.id, NOW) is None
         assert await callers.find(second.id, NOW) == expiring
         assert await callers.find(second.id, NOW + SECOND) is None
+
+
+class RotationsContract:
+    async def test_the_current_token_turns_its_session_for_good(
+        self, uow: UnitOfWork, rotations: Rotations
+    ) -> None:
+        account = an_account(roles=("admin",))
+        session = a_session(account)
+        await signed_in(uow, account, session)
+        rotated = await rotations.rotate(a_claim(session), session.secret_hash, NOW, POLICY)
+        assert rotated == (session.turn(0, NOW, POLICY), account)
+        async with uow() as tx:
+            assert await tx.sessions.list_live(account.id, NOW) == [session.turn(0, NOW, POLICY)]
+
+    async def test_any_other_token_is_left_to_be_judged(
+        self, uow: UnitOfWork, rotations: Rotations
+    ) -> None:
+        account = an_account()
+        session = a_session(account)
+        await signed_in(uow, account, session)
+        unknown = a_claim(a_session(account))
+        assert await rotations.rotate(unknown, session.secret_hash, NOW, POLICY) is None
+        assert await rotations.rotate(a_claim(session), b"another", NOW, POLICY) is None
+        ahead = a_claim(session, 1)
+        assert await rotations.rotate(ahead, session.secret_hash, NOW, POLICY) is None
+        late = session.idle_until
+        assert await rotations.rotate(a_claim(session), session.secret_hash, late, POLICY) is None
+        assert await rotations.rotate(a_claim(session), session.secret_hash, NOW, POLICY)
+        assert await rotations.rotate(a_claim(session), session.secret_hash, NOW, POLICY) is None
+        async with uow() as tx:
+            await tx.sessions.end(session.id, account.id, EndReason.LOGGED_OUT, NOW)
+            await tx.commit()
+        assert await rotations.rotate(ahead, session.secret_hash, NOW, POLICY) is None
+
+    async def test_of_many_at_once_one_rotates(
+        self, uow: UnitOfWork, rotations: Rotations
+    ) -> None:
+        account = an_account()
+        session = a_session(account)
+        await signed_in(uow, account, session)
+        claim = a_claim(session)
+        turned = await asyncio.gather(
+            *(rotations.rotate(claim, session.secret_hash, NOW, POLICY) for _ in range(12))
+        )
+        assert len([one for one in turned if one is not None]) == 1

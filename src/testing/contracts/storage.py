@@ -4,6 +4,7 @@ Each test starts with empty storage and asks for
 
 - `uow`: a UnitOfWork; tests open up to 40 transactions at once;
 - `callers`: a CallerReader of the same storage;
+- `rotations`: Rotations of the same storage;
 - `queued_jobs`: an async callable that returns the committed jobs as list[Job], oldest first;
 - `audit_entries`: one that returns the committed entries as list[AuditEntry], oldest first.
 
@@ -52,6 +53,7 @@ from .erasure_storage import EmailChangeContract, ErasureContract
 from .export_storage import ExportContract, ExportedDataContract
 from .session_storage import (
     CallerReaderContract,
+    RotationsContract,
     SessionContract,
     SessionRacesContract,
     live,
@@ -77,6 +79,7 @@ __all__ = [
     "JobQueueContract",
     "OneTimeTokenContract",
     "RoleContract",
+    "RotationsContract",
     "SessionContract",
     "SessionRacesContract",
     "SigningKeyContract",

@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import os
 import sys
 import threading
@@ -103,12 +104,25 @@ async def test_a_full_queue_refuses_at_once(narrow: Argon2PasswordHasher) -> Non
     ):
         with pytest.raises(Overloaded):
             await refused
-    with pytest.raises(Overloaded):
-        narrow.demand_room()
+    with pytest.raises(Overloaded), narrow.place():
+        pass
     password.gate.set()
     await asyncio.gather(*callers)
     assert (narrow.running, narrow.waiting) == (0, 0)
-    narrow.demand_room()
+    with narrow.place():
+        assert await narrow.hash(PASSWORD)
+
+
+async def test_a_held_place_is_kept_for_every_hash_of_its_task(
+    narrow: Argon2PasswordHasher,
+) -> None:
+    with narrow.place(), narrow.place():
+        # Others find the queue full before the first hash, and between two of them.
+        other = contextvars.Context()
+        for _ in range(2):
+            with pytest.raises(Overloaded):
+                await asyncio.create_task(narrow.hash(PASSWORD), context=other)
+            assert await narrow.hash(PASSWORD)
     assert await narrow.hash(PASSWORD)
 
 

@@ -16,6 +16,7 @@ from gatepost.adapters.memory import (
     MemoryCipher,
     MemoryMailer,
     MemoryRefreshTokens,
+    MemoryRotations,
     MemoryStorage,
     MemoryUnitOfWork,
     PlainPasswordHasher,
@@ -58,6 +59,7 @@ from gatepost.testing.contracts.storage import IdempotencyContract as TestIdempo
 from gatepost.testing.contracts.storage import JobQueueContract as TestJobs
 from gatepost.testing.contracts.storage import OneTimeTokenContract as TestOneTimeTokens
 from gatepost.testing.contracts.storage import RoleContract as TestRoles
+from gatepost.testing.contracts.storage import RotationsContract as TestRotations
 from gatepost.testing.contracts.storage import SessionContract as TestSessions
 from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
 from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
@@ -86,6 +88,7 @@ __all__ = [
     "TestPasswordHasher",
     "TestRefreshTokens",
     "TestRoles",
+    "TestRotations",
     "TestSessionRaces",
     "TestSessions",
     "TestSigningKeys",
@@ -108,6 +111,11 @@ def uow(storage: MemoryStorage) -> MemoryUnitOfWork:
 @pytest.fixture
 def callers(storage: MemoryStorage) -> MemoryCallers:
     return MemoryCallers(storage)
+
+
+@pytest.fixture
+def rotations(storage: MemoryStorage) -> MemoryRotations:
+    return MemoryRotations(storage)
 
 
 @pytest.fixture

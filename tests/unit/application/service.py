@@ -1,7 +1,7 @@
 """A service in memory, and the hands that use it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -36,9 +36,10 @@ class Hasher(PlainPasswordHasher):
         self.is_full = False
         self.is_flooded = False
 
-    def demand_room(self) -> None:
+    def place(self) -> AbstractContextManager[None]:
         if self.is_flooded:
             raise Overloaded
+        return super().place()
 
     async def hash(self, password: str) -> str:
         if self.is_full:

@@ -1,0 +1,125 @@
+"""What an operation may cost, in counts that do not depend on the machine.
+
+A budget is what the operation takes today. Who needs more raises it here, and says why.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from gatepost.entrypoints.container import open_gatepost
+from gatepost.entrypoints.http.app import create_app
+from gatepost.entrypoints.settings import load
+from tests.integration.tap import Counts, Tap
+from tests.service import PASSWORD
+
+Ask = Callable[[], Awaitable[httpx2.Response]]
+
+# round trips, statements, rows written, commits; bytes of the answer.
+BUDGETS = {
+    "live": (Counts(0, 0, 0, 0), 17),
+    "keys": (Counts(0, 0, 0, 0), 240),
+    "me": (Counts(1, 1, 0, 0), 330),
+    "refresh": (Counts(1, 1, 1, 1), 900),
+    "log in": (Counts(7, 7, 2, 1), 900),
+    # Of a job the tag tells nothing: its statement only ends in the insert.
+    "register": (Counts(10, 10, 3, 1), 330),
+}
+# Of our runtime: those that tests or tools bring along are not counted.
+MODULES = 1010
+LATE = {"aiosmtplib", "alembic", "celery", "h11", "httpx2", "mako", "redis"}
+TOOLS = {"werkzeug", "yaml", "sphinx", "IPython"}
+LOADED = """
+import json, sys
+import gatepost.entrypoints.cli.service, gatepost.entrypoints.database
+import gatepost.entrypoints.logging, gatepost.entrypoints.server
+import gatepost.entrypoints.http.httptools_connections
+print(json.dumps([name for name in sys.modules]))
+"""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """One account, and a client of the service whose database is tapped."""
+
+    http: httpx2.AsyncClient
+    tap: Tap
+
+    def register(self, name: str) -> Ask:
+        form = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+        return lambda: self.http.post("/v1/register", json=form)
+
+    async def cost(self, ask: Ask) -> tuple[Counts, int]:
+        """Count the second of its kind: the first prepares its statements."""
+        assert (await ask()).is_success
+        self.tap.reset()
+        answer = await ask()
+        assert answer.is_success
+        return self.tap.counts, len(answer.content)
+
+
+@pytest.fixture
+async def visitor(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Visitor]:
+    monkeypatch.setenv("GATEPOST_ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "false")
+    monkeypatch.setenv("GATEPOST_LIMITS__ENABLED", "false")
+    monkeypatch.setenv("GATEPOST_PASSWORD__MEMORY_KIB", "8")
+    monkeypatch.setenv("GATEPOST_DATA_DIR", str(tmp_path))
+    async with Tap(url).open() as tap:
+        settings = load(database_url=tap.url)
+        async with open_gatepost(settings) as gatepost:
+            transport = httpx2.ASGITransport(create_app(gatepost))
+            async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+                yield Visitor(http, tap)
+
+
+async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None:
+    http = visitor.http
+    await visitor.register("ada")()
+    login = {"login": "ada@example.com", "password": PASSWORD}
+    tokens = (await http.post("/v1/sessions", json=login)).json()
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    names = iter(("grace", "edith"))
+
+    async def refresh() -> httpx2.Response:
+        form = {"refresh_token": tokens["refresh_token"]}
+        answer = await http.post("/v1/sessions/refresh", json=form)
+        tokens.update(answer.json())
+        return answer
+
+    asked: dict[str, Ask] = {
+        "live": lambda: http.get("/livez"),
+        "keys": lambda: http.get("/.well-known/jwks.json"),
+        "me": lambda: http.get("/v1/users/me", headers=bearer),
+        "refresh": refresh,
+        "log in": lambda: http.post("/v1/sessions", json=login),
+        "register": lambda: visitor.register(next(names))(),
+    }
+    costs = {name: await visitor.cost(ask) for name, ask in asked.items()}
+    assert {name: counts for name, (counts, _) in costs.items()} == {
+        name: counts for name, (counts, _) in BUDGETS.items()
+    }
+    fat = {name: size for name, (_, size) in costs.items() if size > BUDGETS[name][1]}
+    assert fat == {}
+
+
+def test_a_server_loads_no_more_modules_than_its_budget() -> None:
+    command = [sys.executable, "-c", LOADED]
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(command, capture_output=True, check=True, cwd=root, text=True)
+    modules = json.loads(listed.stdout)
+    packages = {name.partition(".")[0] for name in modules}
+    assert packages & LATE == set()
+    counted = [
+        name
+        for name in modules
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, *TOOLS}
+    ]
+    assert len(counted) <= MODULES
