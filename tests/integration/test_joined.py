@@ -32,17 +32,18 @@ class Broken(Exception):
 def on(engine: AsyncEngine) -> Gatepost:
     ports: MemoryPorts = memory_ports()
     fields = {name: getattr(ports, name) for name in ports.__dataclass_fields__}
-    fields["uow"] = PostgresUnitOfWork(engine)
+    fields["uow"] = PostgresUnitOfWork(engine.execution_options(isolation_level="AUTOCOMMIT"))
     return assemble(MemoryPorts(**fields), Policies(limits=LimitPolicy(enabled=False)))
 
 
 @pytest.fixture
 async def host(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     """The engine of a host that has a table beside ours."""
-    async with engine.begin() as connection:
+    host = engine.execution_options(isolation_level="READ COMMITTED")
+    async with host.begin() as connection:
         await connection.exec_driver_sql(ORDERS)
-    yield engine
-    async with engine.begin() as connection:
+    yield host
+    async with host.begin() as connection:
         await connection.exec_driver_sql("DROP TABLE orders")
 
 
@@ -156,7 +157,7 @@ async def test_a_taken_address_is_found_out_in_the_hosts_transaction_too(
 async def test_a_schema_of_our_own_keeps_our_names_apart_from_the_hosts(
     empty_url: str,
 ) -> None:
-    host = create_engine(empty_url)
+    host = create_engine(empty_url).execution_options(isolation_level="READ COMMITTED")
     async with host.begin() as connection:
         await connection.exec_driver_sql("CREATE SCHEMA identity")
         await connection.exec_driver_sql("CREATE TABLE accounts (mine text)")
@@ -176,6 +177,14 @@ async def test_a_schema_of_our_own_keeps_our_names_apart_from_the_hosts(
     assert await count(own, "pgqueuer") == 1
     await own.dispose()
     await host.dispose()
+
+
+async def test_a_host_in_autocommit_has_nothing_to_be_joined(engine: AsyncEngine) -> None:
+    gatepost = on(engine)
+    async with engine.connect() as connection:
+        with pytest.raises(RuntimeError, match="autocommit"):
+            await register(gatepost.within(JoinedUnitOfWork(connection)), "ada")
+    assert await count(engine, "accounts") == 0
 
 
 @pytest.fixture

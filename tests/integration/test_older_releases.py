@@ -52,6 +52,7 @@ async def everything_works(url: str, folder: Path, monkeypatch: pytest.MonkeyPat
     container.now.override(providers.Object(lambda: THEN))
     gatepost = container.gatepost()
     await container.callers().open()
+    await container.rotations().open()
     await container.postgres_limiter().open()
     try:
         await gatepost.keys.load()
@@ -59,6 +60,7 @@ async def everything_works(url: str, folder: Path, monkeypatch: pytest.MonkeyPat
         await _cleos_mail_arrives(gatepost, url, folder)
     finally:
         await container.callers().close()
+        await container.rotations().close()
         container.hasher().close()
         await container.postgres_limiter().close()
         await container.engine().dispose()

@@ -64,6 +64,8 @@ class JoinedUnitOfWork(UnitOfWork):
                 yield connection, connection.commit
             return
         connection = await host.connection() if isinstance(host, AsyncSession) else host
+        if getattr((await connection.get_raw_connection()).dbapi_connection, "autocommit", False):
+            raise RuntimeError("The connection is in autocommit; nothing can be joined.")
         savepoint = await connection.begin_nested()
         try:
             yield connection, savepoint.commit
