@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.postgres.health import PostgresBacklog
 from gatepost.domain.keys import KeyState
+from gatepost.entrypoints.metrics import forget
 from gatepost.testing.builders import new_id
 from tests.children import becomes_true
 from tests.service import PASSWORD, Service, free_port, register, running
+from tests.unit.adapters.test_prometheus import samples_of
 
 WITHIN = 0.25
 
@@ -235,3 +239,35 @@ async def test_the_queue_is_counted_and_age_begins_when_a_job_is_due(url: str) -
     finally:
         await connection.close()
         await backlog.close()
+
+
+_COUNT = """
+import sys
+from gatepost.adapters.prometheus import PrometheusMetrics
+from gatepost.application.ports.delivery import Grant
+metrics = PrometheusMetrics("9.9", sys.argv[1])
+metrics.issued(Grant.PASSWORD)
+metrics.requests.in_flight = 1
+metrics.sample()
+"""
+
+_SHOW = _COUNT + "sys.stdout.buffer.write(metrics.render(None))"
+
+
+def test_processes_count_together_and_the_dead_leave_no_levels(tmp_path: Path) -> None:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    first = subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path)], env=environment)
+    assert first.wait(timeout=30) == 0
+    forget(tmp_path, first.pid)
+    shown = subprocess.run(
+        [sys.executable, "-c", _SHOW, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    found = samples_of(shown.stdout)
+    assert found["gatepost_tokens_issued_total", frozenset({"password"})] == 2
+    assert found["http_server_active_requests", frozenset()] == 1
+    if sys.platform == "linux":
+        assert found["process_resident_memory_bytes", frozenset()] > 1_000_000

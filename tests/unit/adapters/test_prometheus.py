@@ -1,8 +1,5 @@
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -177,36 +174,3 @@ def test_the_catalogue_lists_all_that_is_rendered_with_its_labels(
     }
     for each in CATALOGUE:
         assert labels[each.name.removesuffix("_total")] == set(each.labels)
-
-
-_COUNT = """
-import sys
-from gatepost.adapters.prometheus import PrometheusMetrics
-from gatepost.application.ports.delivery import Grant
-metrics = PrometheusMetrics("9.9", sys.argv[1])
-metrics.issued(Grant.PASSWORD)
-metrics.requests.in_flight = 1
-metrics.sample()
-"""
-_SHOW = _COUNT + "sys.stdout.buffer.write(metrics.render(None))"
-
-
-def test_processes_count_together_and_the_dead_leave_no_levels(tmp_path: Path) -> None:
-    from gatepost.entrypoints.metrics import forget
-
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    first = subprocess.Popen([sys.executable, "-c", _COUNT, str(tmp_path)], env=environment)
-    assert first.wait(timeout=30) == 0
-    forget(tmp_path, first.pid)
-    shown = subprocess.run(
-        [sys.executable, "-c", _SHOW, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        check=True,
-        timeout=30,
-    )
-    found = samples_of(shown.stdout)
-    assert found["gatepost_tokens_issued_total", frozenset({"password"})] == 2
-    assert found["http_server_active_requests", frozenset()] == 1
-    if sys.platform == "linux":
-        assert found["process_resident_memory_bytes", frozenset()] > 1_000_000

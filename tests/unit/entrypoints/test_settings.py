@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +19,6 @@ from gatepost.entrypoints.settings import (
     load,
     secret_files,
 )
-from tests.children import IMPORTING
 
 KEY = "Kx4n0c3gX2m0Jw9bUuT1T0mB1qv7Zc3b9S8o6yH2d5E="
 OTHER_NAMES = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "CHANNEL")
@@ -301,20 +298,6 @@ def test_production_never_makes_keys(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="GATEPOST_SECRETS__KEYS: needed in production"):
         master_keys(settings)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_reading_settings_loads_neither_database_nor_server() -> None:
-    code = """
-import sys
-from gatepost.entrypoints.settings import load
-load()
-heavy = {"asyncpg", "dependency_injector", "fastapi", "jinja2", "pgqueuer", "sqlalchemy"}
-sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | IMPORTING, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_every_setting_has_a_description_and_a_name_of_its_own() -> None:

@@ -37,6 +37,7 @@ async def test_what_nobody_thought_of_does_not_end_it(monkeypatch: pytest.Monkey
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(worker, "consume", consume)
+    monkeypatch.setattr(worker, "_SHORTEST_PAUSE", 0.01)
     settings = load_settings(database_url=NOWHERE)
     await worker.keep_working(settings, a_gatepost(), stop)
     assert tried == [NOWHERE, NOWHERE]

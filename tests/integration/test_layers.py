@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import typing
@@ -10,6 +11,7 @@ from typing import Any
 
 import gatepost
 from gatepost import GatepostError, Kind, Ports
+from tests.children import IMPORTING
 
 _LIST_MODULES = """
 import json, sys
@@ -92,3 +94,51 @@ def test_importing_the_core_loads_no_framework_no_adapter_and_no_second_copy() -
     assert packages - set(sys.stdlib_module_names) == {"gatepost"}
     layers = {".".join(name.split(".")[:2]) for name in modules if name.startswith("gatepost.")}
     assert layers == {"gatepost.application", "gatepost.domain"}
+
+
+def test_reading_settings_loads_neither_database_nor_server() -> None:
+    code = """
+import sys
+from gatepost.entrypoints.settings import load
+load()
+heavy = {"asyncpg", "dependency_injector", "fastapi", "jinja2", "pgqueuer", "sqlalchemy"}
+sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | IMPORTING, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_memory_needs_nothing_but_the_standard_library() -> None:
+    program = (
+        "import sys, gatepost.adapters.memory;"
+        "allowed = sys.stdlib_module_names | {'gatepost', '__main__'};"
+        "loaded = {name.partition('.')[0] for name in sys.modules};"
+        "print(sorted(name for name in loaded - before - allowed))"
+    )
+    program = "import sys; before = {n.partition('.')[0] for n in sys.modules};" + program
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_importing_the_verifier_loads_no_framework_and_no_other_part() -> None:
+    code = "import gatepost.verifier, json, sys; print(json.dumps(sorted(sys.modules)))"
+    listed = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        text=True,
+    )
+    modules = set(json.loads(listed.stdout))
+    packages = {name.partition(".")[0] for name in modules}
+    refused = {"fastapi", "starlette", "pydantic", "sqlalchemy", "asyncpg", "argon2", "src"}
+    assert not packages & refused
+    assert not {name for name in modules if name.startswith("gatepost.entrypoints")}
+    adapters = {name for name in modules if name.startswith("gatepost.adapters.")}
+    assert adapters == {
+        f"gatepost.adapters.{name}" for name in ("access_claims", "base64url", "signed_tokens")
+    }
