@@ -883,7 +883,7 @@ export interface components {
          * @description What can be recorded. Nothing free is ever part of an entry, so no secret can get in.
          * @enum {string}
          */
-        AuditType: "account.registered" | "account.created" | "account.changed" | "account.email_corrected" | "account.email_verified" | "account.password_changed" | "account.password_reset_requested" | "account.password_reset" | "account.suspended" | "account.reactivated" | "account.deleted" | "account.roles_changed" | "account.email_change_requested" | "account.email_changed" | "account.email_change_undone" | "account.export_requested" | "account.export_downloaded" | "accounts.exported" | "role.changed" | "role.deleted" | "client.created" | "client.changed" | "client.deleted" | "client.secret_created" | "client.secret_deleted" | "client.refused" | "session.created" | "session.refused" | "session.ended" | "session.others_ended" | "session.refresh_reused" | "key.created" | "key.activated" | "key.resealed" | "key.removed" | "key.revoked" | "mail.undeliverable" | "jobs.retried" | "jobs.purged" | "webhook.created" | "webhook.secret_rotated" | "webhook.secret_resealed" | "webhook.enabled" | "webhook.disabled" | "webhook.delivery_retried" | "webhook.deleted";
+        AuditType: "account.registered" | "account.created" | "account.changed" | "account.email_corrected" | "account.email_verified" | "account.password_changed" | "account.password_reset_requested" | "account.password_reset" | "account.suspended" | "account.reactivated" | "account.recovered" | "account.deleted" | "account.roles_changed" | "account.email_change_requested" | "account.email_changed" | "account.email_change_undone" | "account.export_requested" | "account.export_downloaded" | "accounts.exported" | "role.changed" | "role.deleted" | "client.created" | "client.changed" | "client.deleted" | "client.secret_created" | "client.secret_deleted" | "client.refused" | "session.created" | "session.refused" | "session.ended" | "session.others_ended" | "session.refresh_reused" | "key.created" | "key.activated" | "key.resealed" | "key.removed" | "key.revoked" | "mail.undeliverable" | "jobs.retried" | "jobs.purged" | "webhook.created" | "webhook.secret_rotated" | "webhook.secret_resealed" | "webhook.enabled" | "webhook.disabled" | "webhook.delivery_retried" | "webhook.deleted";
         /** Check */
         Check: {
             /** Latency Ms */
@@ -988,6 +988,11 @@ export interface components {
              * Format: uuid
              */
             id: string;
+            /**
+             * Progress
+             * @description How much is written, in per cent.
+             */
+            progress: number;
             status: components["schemas"]["ExportStatus"];
         };
         /**
