@@ -163,14 +163,14 @@ def test_the_catcher_of_mails_is_in_no_image_that_runs_elsewhere(stack: None) ->
     assert told == "None False\n"
 
 
-def test_prometheus_scrapes_both_servers(stack: None) -> None:
+def test_prometheus_scrapes_both_servers_and_the_worker(stack: None) -> None:
     deadline = time.monotonic() + 60
     up: list[str] = []
-    while time.monotonic() < deadline and up != ["1", "1"]:
+    while time.monotonic() < deadline and up != ["1", "1", "1"]:
         answer = httpx2.get(f"{PROMETHEUS}/api/v1/query", params={"query": "up"}).json()
         up = [one["value"][1] for one in answer["data"]["result"]]
         time.sleep(1)
-    assert up == ["1", "1"]
+    assert up == ["1", "1", "1"]
 
 
 def test_re_09_replacing_the_servers_one_by_one_loses_no_request(client: httpx2.Client) -> None:
