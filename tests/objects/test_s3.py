@@ -135,7 +135,7 @@ async def test_nothing_is_there_before_the_end_and_a_failure_leaves_no_parts(
 
 
 async def test_a_store_that_is_down_hangs_or_refuses_is_unavailable_and_tells_no_secret(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere, missing = f"http://127.0.0.1:{free_port()}", ExportId(new_id())
     own = Buckets()
@@ -156,7 +156,7 @@ async def test_a_store_that_is_down_hangs_or_refuses_is_unavailable_and_tells_no
         own.freeze(signal.SIGCONT)
     finally:
         own.stop()
-    said = "".join(capfd.readouterr())
+    said = "".join((*capfd.readouterr(), caplog.text))
     assert "object store failed" in said
     assert SECRET not in said
     assert SECRET not in repr(open_bucket("s3://exports", KEYS))
