@@ -164,6 +164,22 @@ async def test_asking_who_wants_an_event_is_no_statement_of_its_own(
     assert words(statements) == ["BEGIN", "INSERT", "COMMIT"] * 2
 
 
+async def test_a_transaction_that_the_server_undid_is_not_told_as_committed(
+    uow: PostgresUnitOfWork,
+) -> None:
+    account = an_account()
+    session = a_session(account, policy=POLICY)
+    async with uow() as tx:
+        await tx.accounts.add(account, NOW)
+        await tx.sessions.add(session)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await tx.sessions.add(session)
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await tx.commit()
+    async with uow() as tx:
+        assert await tx.accounts.get(account.id) is None
+
+
 class TestRotation:
     async def test_it_is_one_statement(
         self, uow: PostgresUnitOfWork, statements: list[str]
