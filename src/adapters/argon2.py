@@ -95,8 +95,8 @@ class Argon2PasswordHasher(PasswordHasher):
         finally:
             _place.reset(token)
             with self._lock:
-                place.is_open = False
                 self._held -= place.is_held
+                place.is_open = place.is_held = False
 
     async def hash(self, password: str) -> str:
         return await self._run("hash", lambda: self._argon2.hash(_encode(password)))
@@ -218,7 +218,7 @@ class Argon2PasswordHasher(PasswordHasher):
     def _release(self, place: _Place | None) -> None:
         with self._lock:
             self._admitted -= 1
-            if place is not None and place.is_open:
+            if place is not None and place.is_open and not place.is_held:
                 # Its holder may have another to hash.
                 place.is_held = True
                 self._held += 1

@@ -37,14 +37,7 @@ class Verifier(SyncVerifier):
                 try:
                     request.caller = self._caller(request, scopes)
                 except GatepostError as error:
-                    problem = self.problem(error)
-                    headers = problem.headers
-                    return HttpResponse(
-                        problem.body,
-                        status=problem.status,
-                        headers=headers,
-                        content_type=MEDIA_TYPE,
-                    )
+                    return _answer(self.problem(error))
                 return view(request, *positional, **named)
 
             # No browser sends this header by itself, so there is nothing to forge.

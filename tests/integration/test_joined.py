@@ -1,5 +1,6 @@
 """Gatepost's changes in a transaction of a host: together with the host's own, or not at all."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -16,6 +17,7 @@ from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.audit import AuditEntry, AuditType
 from gatepost.domain.limits import LimitPolicy
+from gatepost.testing.builders import NOW, a_session, an_account
 
 PASSWORD = "a quiet sea of numbers"
 CLIENT = ClientContext(ip="192.0.2.7")
@@ -245,3 +247,23 @@ async def test_a_codec_of_the_hosts_that_would_spoil_our_queue_is_refused(
     async with driver.transaction():
         with pytest.raises(RuntimeError, match="jsonb"):
             await register(joined, "ada")
+
+
+async def test_a_connection_of_the_driver_that_was_given_up_on_commits_no_part(
+    host: AsyncEngine, driver: asyncpg.Connection
+) -> None:
+    outer, account = driver.transaction(), an_account()
+    await outer.start()
+
+    async def sign_in() -> None:
+        async with asyncio.timeout(0.5), JoinedUnitOfWork(driver)() as tx:
+            await tx.accounts.add(account, NOW)
+            await tx.sessions.add(a_session(account))
+
+    async with host.begin() as other:
+        await other.exec_driver_sql("LOCK TABLE sessions")
+        with pytest.raises(TimeoutError):
+            await sign_in()
+    with pytest.raises(asyncpg.InterfaceError):
+        await outer.commit()
+    assert await count(host, "accounts") == 0

@@ -20,6 +20,7 @@ from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.dsn import to_dsn
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.health import PostgresHealth
+from gatepost.adapters.postgres.sessions import PostgresRotations
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.accounts import Account, Username
@@ -164,6 +165,22 @@ async def test_asking_who_wants_an_event_is_no_statement_of_its_own(
     assert words(statements) == ["BEGIN", "INSERT", "COMMIT"] * 2
 
 
+async def test_a_transaction_that_the_server_undid_is_not_told_as_committed(
+    uow: PostgresUnitOfWork,
+) -> None:
+    account = an_account()
+    session = a_session(account, policy=POLICY)
+    async with uow() as tx:
+        await tx.accounts.add(account, NOW)
+        await tx.sessions.add(session)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await tx.sessions.add(session)
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await tx.commit()
+    async with uow() as tx:
+        assert await tx.accounts.get(account.id) is None
+
+
 class TestRotation:
     async def test_it_is_one_statement(
         self, uow: PostgresUnitOfWork, statements: list[str]
@@ -175,6 +192,24 @@ class TestRotation:
             await tx.commit()
         assert turned == (session.turn(0, NOW, POLICY), account)
         assert words(statements) == ["BEGIN", "UPDATE", "COMMIT"]
+
+    async def test_who_comes_second_finds_it_done_whatever_isolation_the_database_is_set_to(
+        self, uow: PostgresUnitOfWork, url: str
+    ) -> None:
+        strict = f"{url}{'&' if '?' in url else '?'}default_transaction_isolation=serializable"
+        rotations = PostgresRotations(strict)
+        await rotations.open()
+        _, session = await signed_in(uow)
+        async with uow() as tx:
+            claim = a_claim(session)
+            await tx.sessions.turn(claim, session.secret_hash, NOW, POLICY)
+            second = asyncio.create_task(
+                rotations.rotate(claim, session.secret_hash, NOW + TICK, POLICY)
+            )
+            await asyncio.sleep(0.3)
+            await tx.commit()
+        assert await second is None
+        await rotations.close()
 
     async def test_it_touches_no_index(self, uow: PostgresUnitOfWork, engine: AsyncEngine) -> None:
         _, session = await signed_in(uow)

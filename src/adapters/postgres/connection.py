@@ -106,8 +106,12 @@ class Connection:
         await self._call(self._driver.execute, "RELEASE refusable")
 
     async def commit(self) -> None:
-        if self._driver.is_in_transaction():
-            await self._call(self._driver.execute, "COMMIT")
+        """Keep what was done; raises what leads to Unavailable if a statement had failed."""
+        if not self._driver.is_in_transaction():
+            return
+        if await self._call(self._driver.execute, "COMMIT") != "COMMIT":
+            # The server undoes it then, and its one word about that is no error.
+            raise asyncpg.InFailedSQLTransactionError("The transaction was undone.")
 
     async def close(self) -> None:
         """Undo what was not committed."""

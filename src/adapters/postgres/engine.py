@@ -70,6 +70,8 @@ async def connect(
             "statement_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
+            # For what is a transaction by itself, whatever the database is set to.
+            "default_transaction_isolation": "read committed",
         }
     # asyncpg's own limit holds for each address of a host; this one for all of them.
     async with asyncio.timeout(CONNECT_TIMEOUT):

@@ -25,7 +25,7 @@ class JoinedUnitOfWork(UnitOfWork):
     Each transaction of ours is a savepoint of the host's. What we commit lasts once the host
     commits; what we leave without commit is undone alone, and the host's transaction stays good.
     Accounts, audit entries, mails and events are all in it, so that none is there without the
-    others.
+    others. Given up within a statement, as by a deadline, the host's connection is cut.
 
     The host's transaction must be READ COMMITTED, on the database that Gatepost uses, and nothing
     else may run on it meanwhile. `schema` says where our tables are if the host's search path

@@ -53,6 +53,8 @@ def _engine() -> AsyncEngine:
 async def borrowed(host: asyncpg.Connection) -> AsyncIterator[AsyncConnection]:
     """Open a savepoint in the host's transaction; it is undone unless committed.
 
+    In doubt, as when the caller gave up within a statement, the connection is cut.
+
     Raises RuntimeError outside of a transaction, where a commit would be for good, and where the
     host's codec for `jsonb` would encode our queue's headers twice.
     """
@@ -63,6 +65,11 @@ async def borrowed(host: asyncpg.Connection) -> AsyncIterator[AsyncConnection]:
     token = _lent.set(_Lent(host))
     try:
         async with _engine().connect() as connection:
-            yield connection
+            try:
+                yield connection
+            finally:
+                if connection.invalidated:
+                    # Nothing undid the savepoint: the host would commit a part of what we did.
+                    host.terminate()
     finally:
         _lent.reset(token)

@@ -126,6 +126,25 @@ async def test_a_held_place_is_kept_for_every_hash_of_its_task(
     assert await narrow.hash(PASSWORD)
 
 
+async def test_two_hashes_at_once_leave_one_held_place_as_it_was(
+    narrow: Argon2PasswordHasher,
+) -> None:
+    with narrow.place():
+        await asyncio.gather(narrow.hash(PASSWORD), narrow.hash(PASSWORD))
+    with narrow.place(), narrow.place():
+        assert await narrow.hash(PASSWORD)
+
+
+async def test_a_place_that_was_given_up_is_not_given_to_a_task_begun_in_it(
+    narrow: Argon2PasswordHasher,
+) -> None:
+    with narrow.place():
+        late = asyncio.create_task(narrow.hash(PASSWORD))
+    await late
+    with narrow.place(), narrow.place(), pytest.raises(Overloaded), narrow.place():
+        pass
+
+
 async def test_a_caller_who_leaves_frees_no_place_before_his_thread_is_done(
     narrow: Argon2PasswordHasher,
 ) -> None:
