@@ -16,8 +16,12 @@ PROGRAMS = {
     "bcrypt": "import bcrypt, gatepost.adapters.foreign_hashes",
     "celery": "import gatepost.adapters.celery",
     "embedded": "from gatepost.adapters.embedded import start",
+    "gunicorn": "import os; os.environ['DATABASE_URL'] = 'postgresql://127.0.0.1:9/x'\n"
+    "import gatepost.entrypoints.gunicorn",
     "http": "from gatepost import HttpOptions, Routes, client_context, create_app, mount, "
     "require_scope",
+    "objectstore": "from gatepost.adapters.exports import objects",
+    "otel": "import gatepost.adapters.otel",
     "postgres": "from gatepost import JoinedUnitOfWork\n"
     "from gatepost.adapters.postgres import consumer, migrate, transactions",
     "redis": "from gatepost.adapters.redis import RedisRateLimiter",
@@ -25,6 +29,7 @@ PROGRAMS = {
     "service": "from gatepost import load_settings, open_embedded, open_gatepost\n"
     "import gatepost.entrypoints.cli, gatepost.entrypoints.server, gatepost.entrypoints.worker",
     "smtp": "from gatepost.adapters.mail import message, rendering, smtp",
+    "testing": "import gatepost.testing.contracts.storage, pytest_gatepost",
     "verifier": "import gatepost.verifier",
     "webhooks": "from gatepost.adapters.webhooks import HttpWebhooks",
 }
