@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
-from gatepost.adapters.prometheus import CATALOGUE
+from gatepost.adapters.metric_catalogue import CATALOGUE
 from gatepost.domain.events import CATALOGUE as EVENTS
 from gatepost.entrypoints.cli import app as command_line
 from gatepost.entrypoints.http.app import create_app

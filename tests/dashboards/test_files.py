@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gatepost.adapters.prometheus import CATALOGUE
+from gatepost.adapters.metric_catalogue import CATALOGUE
 from tests.dashboards.queries import RULE_TESTS, alerts, dashboard, metrics_in, panel_queries
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "operations" / "alerts.md"

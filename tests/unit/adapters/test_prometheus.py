@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.adapters.argon2 import Argon2PasswordHasher
-from gatepost.adapters.prometheus import CATALOGUE, PrometheusMetrics
+from gatepost.adapters.metric_catalogue import CATALOGUE
+from gatepost.adapters.prometheus import PrometheusMetrics
 from gatepost.application.ports.delivery import (
     Backlog,
     Grant,
