@@ -27,7 +27,7 @@ BUDGETS = {
     "keys": (Counts(0, 0, 0, 0), 240),
     "me": (Counts(1, 1, 0, 0), 330),
     "refresh": (Counts(1, 1, 1, 1), 900),
-    "log in": (Counts(7, 7, 2, 1), 900),
+    "log in": (Counts(2, 2, 2, 1), 900),
     # Of a job the tag tells nothing: its statement only ends in the insert.
     "register": (Counts(10, 10, 3, 1), 330),
 }

@@ -22,20 +22,20 @@ _SELECT = select(*account_columns(accounts))
 _BY_ID = _SELECT.where(accounts.c.id == bindparam("account_id"))
 _GET = Prepared(_BY_ID, read=True)
 _LOCK = Prepared(_BY_ID.with_for_update())
-_BY_USERNAME = Prepared(_SELECT.where(accounts.c.username_key == bindparam("key")), read=True)
-_BY_EMAIL = Prepared(
-    _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder), read=True
-)
-_UNPROVEN = Prepared(
+BY_USERNAME = _SELECT.where(accounts.c.username_key == bindparam("key"))
+BY_EMAIL = _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder)
+UNPROVEN = (
     _SELECT.where(
         accounts.c.email_key == bindparam("key"),
         ~accounts.c.email_verified,
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
     )
     .order_by(accounts.c.updated_at.desc(), accounts.c.id.desc())
-    .limit(1),
-    read=True,
+    .limit(1)
 )
+_BY_USERNAME = Prepared(BY_USERNAME, read=True)
+_BY_EMAIL = Prepared(BY_EMAIL, read=True)
+_UNPROVEN = Prepared(UNPROVEN, read=True)
 _MAKE_WAY = Prepared(
     delete(accounts).where(
         accounts.c.expires_at <= bindparam("now"),

@@ -17,6 +17,7 @@ from gatepost.adapters.memory import (
     MemoryMailer,
     MemoryRefreshTokens,
     MemoryRotations,
+    MemorySignIns,
     MemoryStorage,
     MemoryUnitOfWork,
     PlainPasswordHasher,
@@ -63,6 +64,7 @@ from gatepost.testing.contracts.storage import RotationsContract as TestRotation
 from gatepost.testing.contracts.storage import SessionContract as TestSessions
 from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
 from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
+from gatepost.testing.contracts.storage import SignInsContract as TestSignIns
 from gatepost.testing.contracts.storage import TransactionContract as TestTransactions
 from gatepost.testing.contracts.storage import TransferContract as TestTransfer
 from gatepost.testing.contracts.storage import WebhookContract as TestWebhooks
@@ -91,6 +93,7 @@ __all__ = [
     "TestRotations",
     "TestSessionRaces",
     "TestSessions",
+    "TestSignIns",
     "TestSigningKeys",
     "TestTransactions",
     "TestTransfer",
@@ -116,6 +119,11 @@ def callers(storage: MemoryStorage) -> MemoryCallers:
 @pytest.fixture
 def rotations(storage: MemoryStorage) -> MemoryRotations:
     return MemoryRotations(storage)
+
+
+@pytest.fixture
+def sign_ins(storage: MemoryStorage) -> MemorySignIns:
+    return MemorySignIns(storage)
 
 
 @pytest.fixture
