@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gatepost.application.ports.sessions import CallerReader, SessionRepository
-from gatepost.domain.accounts import Account, AccountId
+from gatepost.domain.accounts import Account, AccountId, Username
+from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.clients import Client, ClientId, ClientStatus
 from gatepost.domain.sessions import (
     EndReason,
@@ -14,7 +15,7 @@ from gatepost.domain.sessions import (
     SessionPolicy,
 )
 
-from .accounts import AccountRows
+from .accounts import AccountRows, SqliteAccounts
 from .database import Connection, Rows, marks
 
 _LIVE = "revoked_at IS NULL AND idle_until > ? AND absolute_until > ?"
@@ -103,6 +104,7 @@ class SqliteCallers(CallerReader):
     def __init__(self, connection: Connection) -> None:
         self._accounts = AccountRows(connection)
         self._clients = Rows(connection, "clients", Client)
+        self._found = SqliteAccounts(connection)
 
     async def find(self, session_id: SessionId, now: datetime) -> Account | None:
         owner = f"id = (SELECT account_id FROM sessions WHERE id = ? AND {_LIVE})"  # noqa: S608
@@ -112,3 +114,11 @@ class SqliteCallers(CallerReader):
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         client = await self._clients.first("id = ? AND status = ?", client_id, ClientStatus.ACTIVE)
         return frozenset(client.scopes) if client else None
+
+    async def by_username(self, username: Username) -> Account | None:
+        return await self._found.find_by_username(username)
+
+    async def by_email(
+        self, email: EmailAddress, now: datetime
+    ) -> tuple[Account | None, Account | None]:
+        return await self._found.find_by_email(email), await self._found.find_unproven(email, now)

@@ -1,6 +1,6 @@
 """Writing the audit trail, in the transaction of what it tells, and the events that follow."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -45,7 +45,43 @@ class Auditor:
 
         `changed` names the fields that a changed account has new.
         """
-        entry = AuditEntry(
+        entry = self._entry(type_, now, client, actor, subject, session_id, failure, reason)
+        await self._append(tx, entry, changed)
+        self.metrics.noted(type_, failure)
+
+    async def note_unannounced(
+        self,
+        write: Callable[[AuditEntry, str], Awaitable[bool]],
+        type_: AuditType,
+        now: datetime,
+        client: ClientContext,
+        *,
+        owner: UUID,
+        session_id: UUID,
+    ) -> bool:
+        """Let one statement write the entry, if nobody has to be told of it; tells whether it did.
+
+        `write` gets the event's name and refuses where an endpoint wants it.
+        """
+        entry = self._entry(type_, now, client, owner, owner, session_id, None, None)
+        event = event_of(entry)
+        if event is None or self.outbox.has_subscribers or not await write(entry, event.name):
+            return False
+        self.metrics.noted(type_, None)
+        return True
+
+    def _entry(
+        self,
+        type_: AuditType,
+        now: datetime,
+        client: ClientContext,
+        actor: UUID | None,
+        subject: UUID | None,
+        session_id: UUID | None,
+        failure: str | None,
+        reason: str | None,
+    ) -> AuditEntry:
+        return AuditEntry(
             id=self.secrets.new_id(),
             created_at=now,
             type=type_,
@@ -59,8 +95,6 @@ class Auditor:
             user_agent=client.user_agent,
             request_id=client.request_id,
         )
-        await self._append(tx, entry, changed)
-        self.metrics.noted(type_, failure)
 
     async def note_all(
         self,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ..domain.accounts import Account, AccountId, AccountPolicy, Username
 from ..domain.addresses import EmailAddress
-from ..domain.audit import AuditType, ClientContext
+from ..domain.audit import AuditEntry, AuditType, ClientContext
 from ..domain.credentials import parse_existing
 from ..domain.errors import (
     EmailNotVerified,
@@ -36,10 +36,11 @@ from .initial_passwords import DemandChange
 from .limits import Limits
 from .ports.delivery import Grant, Metrics, RefreshOutcome
 from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, Secrets
-from .ports.sessions import CallerReader, Rotations
+from .ports.sessions import CallerReader, Rotations, SignIns
 from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
 
+_Started = tuple[Account, Sequence[str]]
 _Turned = tuple[Session, Account, Sequence[str]]
 
 
@@ -54,6 +55,8 @@ class LogIn:
     """
 
     uow: UnitOfWork
+    callers: CallerReader
+    sign_ins: SignIns
     guesses: Guesses
     hasher: PasswordHasher
     secrets: Secrets
@@ -120,13 +123,10 @@ class LogIn:
             username = Username.parse(login)
         except ValidationFailed:
             return [None]
-        async with self.uow() as tx:
-            return [await tx.accounts.find_by_username(username)]
+        return [await self.callers.by_username(username)]
 
     async def _by_email(self, email: EmailAddress) -> Sequence[Account | None]:
-        async with self.uow() as tx:
-            owner = await tx.accounts.find_by_email(email)
-            unproven = await tx.accounts.find_unproven(email, self.now())
+        owner, unproven = await self.callers.by_email(email, self.now())
         is_proven = owner and (owner.email_verified or not self.accounts.require_verified_email)
         return [owner if is_proven else None, unproven]
 
@@ -175,6 +175,40 @@ class LogIn:
             user_agent=client.user_agent,
             ip=client.ip,
         )
+        is_plain = not (upgraded or scope or names_of_own(seen.roles))
+        started = await self._started(seen, session, client) if is_plain else None
+        if started is None:
+            started = await self._judged(seen, session, upgraded, scope, client)
+        if started is None:
+            return None
+        account, scopes = started
+        token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
+        signed_in = self.issuer.issue(account, session, token, now, scopes, Grant.PASSWORD)
+        kept = replace(account, password_hash=upgraded or account.password_hash)
+        return replace(signed_in, device=self.guesses.devices.remember(kept))
+
+    async def _started(
+        self, seen: Account, session: Session, client: ClientContext
+    ) -> _Started | None:
+        """Start it in one statement, as nearly all are; whatever is not plain is judged."""
+
+        async def write(entry: AuditEntry, event: str) -> bool:
+            return await self.sign_ins.start(session, seen, entry, event)
+
+        type_, now = AuditType.SESSION_CREATED, session.created_at
+        started = await self.auditor.note_unannounced(
+            write, type_, now, client, owner=seen.id, session_id=session.id
+        )
+        return (seen, scopes_of(seen.roles)) if started else None
+
+    async def _judged(
+        self,
+        seen: Account,
+        session: Session,
+        upgraded: str | None,
+        scope: str | None,
+        client: ClientContext,
+    ) -> _Started | None:
         async with self.uow() as tx:
             account = await tx.accounts.get(seen.id, lock=True)
             if account is None or not self._is_unchanged(account, seen):
@@ -182,16 +216,13 @@ class LogIn:
             if upgraded and account.password_hash:
                 await tx.accounts.replace_hash(account.id, account.password_hash, upgraded)
             await tx.sessions.add(session)
-            type_, owner = AuditType.SESSION_CREATED, account.id
+            type_, now, owner = AuditType.SESSION_CREATED, session.created_at, account.id
             await self.auditor.note(
                 tx, type_, now, client, actor=owner, subject=owner, session_id=session.id
             )
             scopes = await scopes_held(tx, account, scope)
             await tx.commit()
-        token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
-        signed_in = self.issuer.issue(account, session, token, now, scopes, Grant.PASSWORD)
-        kept = replace(account, password_hash=upgraded or account.password_hash)
-        return replace(signed_in, device=self.guesses.devices.remember(kept))
+        return account, scopes
 
     def _is_unchanged(self, account: Account, seen: Account) -> bool:
         same_password = account.password_hash == seen.password_hash

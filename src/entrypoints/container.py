@@ -19,6 +19,7 @@ from ..adapters.postgres.engine import create_engine
 from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
 from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.sessions import PostgresRotations
+from ..adapters.postgres.sign_ins import PostgresSignIns
 from ..adapters.postgres.transactions import PostgresUnitOfWork
 from ..adapters.refresh_tokens import SealedRefreshTokens
 from ..adapters.system import SystemSecrets, utc_now
@@ -38,6 +39,7 @@ from ..application.ports.security import (
     Secrets,
     SigningKeysInvalid,
 )
+from ..application.ports.sessions import SignIns
 from ..application.ports.storage import HealthCheck, UnitOfWork
 from ..application.ports.webhooks import WebhookSender
 from ..domain.accounts import AccountPolicy
@@ -141,6 +143,9 @@ class Container(containers.DeclarativeContainer):
     rotations: providers.Provider[PostgresRotations] = providers.Singleton(
         PostgresRotations, database_url
     )
+    sign_ins: providers.Provider[SignIns] = providers.Singleton(
+        PostgresSignIns, rotations.provided.pool
+    )
     database: providers.Provider[PostgresHealth] = providers.Singleton(
         PostgresHealth, database_url
     )
@@ -181,6 +186,7 @@ class Container(containers.DeclarativeContainer):
         uow=uow,
         callers=callers,
         rotations=rotations,
+        sign_ins=sign_ins,
         database=database,
         limiter=limiter,
         limiter_keys=limiter_keys,

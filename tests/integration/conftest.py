@@ -24,6 +24,7 @@ from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.migrate import upgrade
 from gatepost.adapters.postgres.sessions import PostgresRotations
+from gatepost.adapters.postgres.sign_ins import PostgresSignIns
 from gatepost.adapters.postgres.tables import audit_events, metadata
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
@@ -253,6 +254,11 @@ async def rotations(url: str) -> AsyncIterator[PostgresRotations]:
     await rotations.open()
     yield rotations
     await rotations.close()
+
+
+@pytest.fixture
+def sign_ins(rotations: PostgresRotations) -> PostgresSignIns:
+    return PostgresSignIns(rotations.pool)
 
 
 @pytest.fixture

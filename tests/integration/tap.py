@@ -68,8 +68,8 @@ class _Tapped:
 
     def __init__(self, tap: Tap) -> None:
         self._tap = tap
-        self._verbs: dict[bytes, bytes] = {}
-        self._running = b""
+        self._written: dict[bytes, int] = {}
+        self._running = 0
         self._has_written = False
 
     async def asking(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -84,10 +84,10 @@ class _Tapped:
             kind, head, body = await _message(reader)
             if kind == b"P":
                 name, query, _ = body.split(b"\0", 2)
-                self._verbs[name] = query.split(None, 1)[0].upper()
+                self._written[name] = _most_written(query)
             elif kind == b"B":
                 _, name, _ = body.split(b"\0", 2)
-                self._running = self._verbs.get(name, b"")
+                self._running = self._written.get(name, 0)
             yield head + body
 
     async def answering(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -108,7 +108,7 @@ class _Tapped:
             self._done(tag[0], int(tag[-1]) if tag[0] in _WRITES else 0)
         elif kind == b"s":
             # Asked for one row, the server stops at it and sends no tag.
-            self._done(self._running, 1 if self._running in _WRITES else 0)
+            self._done(b"", self._running)
         elif kind == b"Z":
             self._tap.round_trips += 1
             if body == _IDLE:
@@ -119,6 +119,12 @@ class _Tapped:
         self._tap.statements += 1
         self._tap.rows_written += written
         self._has_written = verb != b"ROLLBACK" and (self._has_written or written > 0)
+
+
+def _most_written(query: bytes) -> int:
+    """Count the rows of a statement that was asked for one: one for each insert in it."""
+    verb = query.split(None, 1)[0].upper()
+    return query.count(b"INSERT INTO") if verb == b"WITH" else int(verb in _WRITES)
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes, bytes]:

@@ -9,6 +9,8 @@ import pytest
 
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.adapters.postgres.callers import PostgresCallers
+from gatepost.adapters.postgres.sign_ins import PostgresSignIns
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.mail import Postbox
 from gatepost.application.ports.delivery import Job
@@ -27,8 +29,10 @@ NEW = EmailAddress("new@example.org")
 
 
 @pytest.fixture
-def ports(uow: PostgresUnitOfWork) -> MemoryPorts:
-    return replace(memory_ports(), uow=uow)
+def ports(
+    uow: PostgresUnitOfWork, callers: PostgresCallers, sign_ins: PostgresSignIns
+) -> MemoryPorts:
+    return replace(memory_ports(), uow=uow, callers=callers, sign_ins=sign_ins)
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ from gatepost.testing.contracts.storage import RotationsContract as TestRotation
 from gatepost.testing.contracts.storage import SessionContract as TestSessions
 from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
 from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
+from gatepost.testing.contracts.storage import SignInsContract as TestSignIns
 from gatepost.testing.contracts.storage import TransactionContract as TestTransactions
 from gatepost.testing.contracts.storage import TransferContract as TestTransfer
 from gatepost.testing.contracts.storage import WebhookContract as TestWebhooks
@@ -73,6 +74,7 @@ __all__ = [
     "TestRotations",
     "TestSessionRaces",
     "TestSessions",
+    "TestSignIns",
     "TestSigningKeys",
     "TestTransactions",
     "TestTransfer",

@@ -18,7 +18,14 @@ from .security import (
     MemoryRefreshTokens,
     PlainPasswordHasher,
 )
-from .storage import AlwaysHealthy, MemoryCallers, MemoryRotations, MemoryStorage, MemoryUnitOfWork
+from .storage import (
+    AlwaysHealthy,
+    MemoryCallers,
+    MemoryRotations,
+    MemorySignIns,
+    MemoryStorage,
+    MemoryUnitOfWork,
+)
 from .webhooks import MemoryWebhooks
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "MemoryRateLimiter",
     "MemoryRefreshTokens",
     "MemoryRotations",
+    "MemorySignIns",
     "MemoryStorage",
     "MemoryUnitOfWork",
     "MemoryWebhooks",
@@ -72,6 +80,7 @@ def memory_ports(
         uow=MemoryUnitOfWork(storage),
         callers=MemoryCallers(storage),
         rotations=MemoryRotations(storage),
+        sign_ins=MemorySignIns(storage),
         database=AlwaysHealthy(),
         limiter=MemoryRateLimiter(now),
         limiter_keys=MemoryKeyHasher(),

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from ...application.ports.delivery import Job
 from ...application.ports.security import Clock
-from ...application.ports.sessions import CallerReader, Rotations
+from ...application.ports.sessions import CallerReader, Rotations, SignIns
 from ...application.ports.storage import HealthCheck, Transaction, UnitOfWork
-from ...domain.accounts import Account
+from ...domain.accounts import Account, Username
+from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import RefreshClaim, Session, SessionId, SessionPolicy
@@ -187,6 +188,15 @@ class MemoryCallers(CallerReader):
             return None
         return frozenset(client.scopes)
 
+    async def by_username(self, username: Username) -> Account | None:
+        return await MemoryAccounts(self._storage.committed).find_by_username(username)
+
+    async def by_email(
+        self, email: EmailAddress, now: datetime
+    ) -> tuple[Account | None, Account | None]:
+        accounts = MemoryAccounts(self._storage.committed)
+        return await accounts.find_by_email(email), await accounts.find_unproven(email, now)
+
 
 class MemoryRotations(Rotations):
     def __init__(self, storage: MemoryStorage) -> None:
@@ -204,6 +214,32 @@ class MemoryRotations(Rotations):
             if turned is not None:
                 self._storage.committed = tables
             return turned
+
+
+class MemorySignIns(SignIns):
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    async def start(
+        self, session: Session, seen: Account, entry: AuditEntry, announces: str
+    ) -> bool:
+        async with self._storage.alone():
+            tables = self._storage.committed.copy()
+            account = tables.accounts.get(session.account_id)
+            if account is None or not account.is_usable(session.created_at):
+                return False
+            if _shown_at_sign_in(account) != _shown_at_sign_in(seen):
+                return False
+            await MemorySessions(tables).add(session)
+            if await MemoryAuditLog(tables).append(entry, announces=announces):
+                return False
+            self._storage.committed = tables
+            return True
+
+
+def _shown_at_sign_in(account: Account) -> tuple[object, ...]:
+    is_proven, is_placeholder = account.email_verified, account.is_placeholder
+    return account.password_hash, account.roles, is_proven, is_placeholder
 
 
 class AlwaysHealthy(HealthCheck):

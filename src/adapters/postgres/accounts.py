@@ -1,11 +1,12 @@
 """Accounts in PostgreSQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 import asyncpg
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ...application.ports.accounts import AccountRepository
 from ...domain.accounts import Account, AccountId, Username
@@ -22,20 +23,20 @@ _SELECT = select(*account_columns(accounts))
 _BY_ID = _SELECT.where(accounts.c.id == bindparam("account_id"))
 _GET = Prepared(_BY_ID, read=True)
 _LOCK = Prepared(_BY_ID.with_for_update())
-_BY_USERNAME = Prepared(_SELECT.where(accounts.c.username_key == bindparam("key")), read=True)
-_BY_EMAIL = Prepared(
-    _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder), read=True
-)
-_UNPROVEN = Prepared(
+BY_USERNAME = _SELECT.where(accounts.c.username_key == bindparam("key"))
+BY_EMAIL = _SELECT.where(accounts.c.email_key == bindparam("key"), ~accounts.c.is_placeholder)
+UNPROVEN = (
     _SELECT.where(
         accounts.c.email_key == bindparam("key"),
         ~accounts.c.email_verified,
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
     )
     .order_by(accounts.c.updated_at.desc(), accounts.c.id.desc())
-    .limit(1),
-    read=True,
+    .limit(1)
 )
+_BY_USERNAME = Prepared(BY_USERNAME, read=True)
+_BY_EMAIL = Prepared(BY_EMAIL, read=True)
+_UNPROVEN = Prepared(UNPROVEN, read=True)
 _MAKE_WAY = Prepared(
     delete(accounts).where(
         accounts.c.expires_at <= bindparam("now"),
@@ -46,6 +47,17 @@ _MAKE_WAY = Prepared(
     )
 )
 _INSERT = Prepared(insert(accounts), inserts=accounts)
+# Needs no savepoint; what is in the way is looked for only when something is.
+_INSERT_IF_FREE = Prepared(upsert(accounts).on_conflict_do_nothing(), inserts=accounts)
+_WHAT_IS_TAKEN = Prepared(
+    select(
+        exists().where(accounts.c.username_key == bindparam("of_username")).label("username"),
+        exists()
+        .where(accounts.c.email_key == bindparam("of_email"), ~accounts.c.is_placeholder)
+        .label("email"),
+    ),
+    read=True,
+)
 _SAVE = Prepared(
     update(accounts)
     .where(accounts.c.id == bindparam("account_id"))
@@ -85,11 +97,18 @@ class PostgresAccounts(AccountRepository):
         return await self._one(_BY_USERNAME, key=username.key)
 
     async def add(self, account: Account, now: datetime) -> None:
+        row = account_to_row(account)
+        if await self._connection.run(_INSERT_IF_FREE, row):
+            return
         claimed = None if account.is_placeholder else account.email.key
         keys = {"of_username": account.username.key, "of_email": claimed}
-        await self._connection.run(_MAKE_WAY, {"now": now, **keys})
+        has_room = await self._connection.run(_MAKE_WAY, {"now": now, **keys})
+        if has_room and await self._connection.run(_INSERT_IF_FREE, row):
+            return
+        await self._refuse_taken(keys)
+        # Who was in the way has gone meanwhile.
         async with self._refusing_duplicates():
-            await self._connection.run(_INSERT, account_to_row(account))
+            await self._connection.run(_INSERT, row)
 
     async def save(self, account: Account) -> None:
         values = {"account_id": account.id, **account_to_row(account)}
@@ -106,6 +125,13 @@ class PostgresAccounts(AccountRepository):
     async def _one(self, statement: Prepared, **parameters: object) -> Account | None:
         row = await self._connection.row(statement, parameters)
         return None if row is None else row_to_account(row)
+
+    async def _refuse_taken(self, keys: Mapping[str, str | None]) -> None:
+        taken = await self._connection.row(_WHAT_IS_TAKEN, keys)
+        if taken and taken["username"]:
+            raise UsernameTaken
+        if taken and taken["email"]:
+            raise EmailTaken
 
     @asynccontextmanager
     async def _refusing_duplicates(self) -> AsyncIterator[None]:

@@ -28,14 +28,14 @@ from .tables import MOMENT, audit_events, webhook_endpoints
 
 _INSERT = insert(audit_events)
 _wanted = webhook_endpoints.c.events
-# Part of the insert, since nearly every change waits for it. A disabled endpoint wants it, too.
+# A disabled endpoint wants it, too.
+IS_WANTED = exists().where(
+    or_(func.cardinality(_wanted) == 0, bindparam("event") == any_(_wanted))
+)
+# Part of the insert, since nearly every change waits for it.
 _APPEND = Prepared(_INSERT, inserts=audit_events)
 _APPEND_AND_ASK = Prepared(
-    _INSERT.returning(
-        exists()
-        .where(or_(func.cardinality(_wanted) == 0, bindparam("event") == any_(_wanted)))
-        .label("is_wanted")
-    ),
+    _INSERT.returning(IS_WANTED.label("is_wanted")),
     inserts=audit_events,
 )
 _columns = audit_events.c

@@ -2,13 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, literal_column, or_, select
+from sqlalchemy import bindparam, literal_column, or_, select, union_all
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from ...application.ports.sessions import CallerReader
-from ...domain.accounts import Account, AccountStatus
+from ...domain.accounts import Account, AccountStatus, Username
+from ...domain.addresses import EmailAddress
 from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
+from .accounts import BY_EMAIL, BY_USERNAME, UNPROVEN
+from .connection import Prepared
 from .engine import READ_POOL_SIZE, ReadPool
 from .rows import account_columns, row_to_account
 from .tables import MOMENT, accounts, clients, sessions
@@ -27,6 +30,14 @@ _STATEMENT = (
     )
 )
 _CLIENT_SQL = f"SELECT scopes FROM {clients.name} WHERE id = $1 AND status = $2"  # noqa: S608
+_BY_USERNAME = Prepared(BY_USERNAME, read=True)
+_CANDIDATES = Prepared(
+    union_all(
+        BY_EMAIL.add_columns(literal_column("true").label("owns")),
+        UNPROVEN.add_columns(literal_column("false").label("owns")),
+    ),
+    read=True,
+)
 # On asyncpg itself the read costs a third of what it does through Core.
 _COMPILED = _STATEMENT.compile(dialect=dialect())  # type: ignore[no-untyped-call]
 _SQL = str(_COMPILED)
@@ -48,3 +59,16 @@ class PostgresCallers(CallerReader):
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         row = await self._pool.fetchrow(_CLIENT_SQL, client_id, ClientStatus.ACTIVE.value)
         return None if row is None else frozenset(row["scopes"])
+
+    async def by_username(self, username: Username) -> Account | None:
+        arguments = _BY_USERNAME.arguments({"key": username.key})
+        row = await self._pool.fetchrow(_BY_USERNAME.sql, *arguments)
+        return None if row is None else row_to_account(row)
+
+    async def by_email(
+        self, email: EmailAddress, now: datetime
+    ) -> tuple[Account | None, Account | None]:
+        arguments = _CANDIDATES.arguments({"key": email.key, "now": now})
+        rows = await self._pool.fetch(_CANDIDATES.sql, *arguments)
+        found = {row["owns"]: row_to_account(row) for row in rows}
+        return found.get(True), found.get(False)

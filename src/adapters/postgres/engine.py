@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -218,12 +218,21 @@ class ReadPool:
 
     async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
         """Read one row; raises Unavailable."""
+        found: Awaitable[asyncpg.Record | None] = self._ask(lambda c: c.fetchrow(sql, *arguments))
+        return await found
+
+    async def fetch(self, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """Read all rows; raises Unavailable."""
+        found: Awaitable[Sequence[asyncpg.Record]] = self._ask(lambda c: c.fetch(sql, *arguments))
+        return await found
+
+    async def _ask(self, question: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
         if self._pool is None:
             raise RuntimeError("The pool is not open.")
         with outages_as_unavailable():
             async with self._pool.acquire(timeout=CHECKOUT_TIMEOUT) as connection:
                 try:
-                    return await connection.fetchrow(sql, *arguments)
+                    return await question(connection)
                 except BaseException as error:
                     # In doubt, also when the caller gave up: releasing it would wait.
                     if not isinstance(error, asyncpg.PostgresError):

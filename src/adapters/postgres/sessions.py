@@ -32,7 +32,7 @@ _now = bindparam("now", type_=MOMENT)
 _presented = bindparam("presented", type_=_row.generation.type)
 
 _LIVE = and_(_row.revoked_at.is_(None), _row.idle_until > _now, _row.absolute_until > _now)
-_USABLE = and_(
+USABLE = and_(
     accounts.c.status == AccountStatus.ACTIVE,
     or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
 )
@@ -74,7 +74,7 @@ _TURN = Prepared(
         _row.secret_hash == bindparam("hashed"),
         accounts.c.id == _row.account_id,
         _LIVE,
-        _USABLE,
+        USABLE,
     )
     .returning(*sessions.columns, *account_columns(accounts, "account__"))
 )
@@ -92,7 +92,7 @@ _ROTATE = Prepared(
         _current,
         accounts.c.id == _row.account_id,
         _LIVE,
-        _USABLE,
+        USABLE,
     )
     .returning(*sessions.columns, *account_columns(accounts, "account__"))
 )
@@ -225,7 +225,7 @@ class PostgresRotations(Rotations):
     """
 
     def __init__(self, url: str, *, size: int = READ_POOL_SIZE) -> None:
-        self._pool = ReadPool(url, size=size)
+        self.pool = self._pool = ReadPool(url, size=size)
         self.open = self._pool.open
         self.close = self._pool.close
 

@@ -97,6 +97,8 @@ def sessions(parts: Parts) -> Sessions:
     return Sessions(
         log_in=LogIn(
             p.uow,
+            p.callers,
+            p.sign_ins,
             parts.guesses,
             p.hasher,
             p.secrets,

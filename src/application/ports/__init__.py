@@ -6,7 +6,7 @@ from .delivery import BacklogReader, Mailer, Metrics
 from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter
 from .security import AccessTokens, Cipher, Clock, PasswordHasher, RefreshTokens, Secrets
-from .sessions import CallerReader, Rotations
+from .sessions import CallerReader, Rotations, SignIns
 from .storage import HealthCheck, UnitOfWork
 from .webhooks import WebhookSender
 
@@ -16,6 +16,7 @@ class Ports:
     uow: UnitOfWork
     callers: CallerReader
     rotations: Rotations
+    sign_ins: SignIns
     database: HealthCheck
     limiter: RateLimiter
     limiter_keys: KeyHasher

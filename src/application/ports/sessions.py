@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from ...domain.accounts import Account, AccountId
+from ...domain.accounts import Account, AccountId, Username
+from ...domain.addresses import EmailAddress
+from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 
@@ -81,6 +83,16 @@ class CallerReader(Protocol):
         """Read what an active client may do, likewise; None when disabled or not there."""
         ...
 
+    async def by_username(self, username: Username) -> Account | None:
+        """Read who holds a username, as `AccountRepository.find_by_username` does."""
+        ...
+
+    async def by_email(
+        self, email: EmailAddress, now: datetime
+    ) -> tuple[Account | None, Account | None]:
+        """Read `AccountRepository.find_by_email` and `find_unproven` in one query."""
+        ...
+
 
 class Rotations(Protocol):
     async def rotate(
@@ -90,5 +102,17 @@ class Rotations(Protocol):
 
         None for every other token, and then nothing is written: `SessionRepository.turn` judges
         it, in a transaction that can tell of it.
+        """
+        ...
+
+
+class SignIns(Protocol):
+    async def start(
+        self, session: Session, seen: Account, entry: AuditEntry, announces: str
+    ) -> bool:
+        """Store a session and its entry while the account is as it was seen; then committed.
+
+        As it was seen: usable, and of the same password, roles and proof. False, and nothing
+        written, when it is not, or an endpoint wants the event: then a transaction decides.
         """
         ...

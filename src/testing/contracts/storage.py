@@ -5,6 +5,7 @@ Each test starts with empty storage and asks for
 - `uow`: a UnitOfWork; tests open up to 40 transactions at once;
 - `callers`: a CallerReader of the same storage;
 - `rotations`: Rotations of the same storage;
+- `sign_ins`: SignIns of the same storage;
 - `queued_jobs`: an async callable that returns the committed jobs as list[Job], oldest first;
 - `audit_entries`: one that returns the committed entries as list[AuditEntry], oldest first.
 
@@ -56,6 +57,7 @@ from .session_storage import (
     RotationsContract,
     SessionContract,
     SessionRacesContract,
+    SignInsContract,
     live,
 )
 from .trail_storage import AuditTrailContract, IdempotencyContract
@@ -82,6 +84,7 @@ __all__ = [
     "RotationsContract",
     "SessionContract",
     "SessionRacesContract",
+    "SignInsContract",
     "SigningKeyContract",
     "TransactionContract",
     "TransferContract",

@@ -15,6 +15,7 @@ from gatepost.adapters.memory import (
     MemoryMailer,
     MemoryRefreshTokens,
     MemoryRotations,
+    MemorySignIns,
     MemoryStorage,
     MemoryUnitOfWork,
     PlainPasswordHasher,
@@ -61,6 +62,7 @@ from gatepost.testing.contracts.storage import RotationsContract as TestRotation
 from gatepost.testing.contracts.storage import SessionContract as TestSessions
 from gatepost.testing.contracts.storage import SessionRacesContract as TestSessionRaces
 from gatepost.testing.contracts.storage import SigningKeyContract as TestSigningKeys
+from gatepost.testing.contracts.storage import SignInsContract as TestSignIns
 from gatepost.testing.contracts.storage import TransactionContract as TestTransactions
 from gatepost.testing.contracts.storage import TransferContract as TestTransfer
 from gatepost.testing.contracts.storage import WebhookContract as TestWebhooks
@@ -89,6 +91,7 @@ __all__ = [
     "TestRotations",
     "TestSessionRaces",
     "TestSessions",
+    "TestSignIns",
     "TestSigningKeys",
     "TestTransactions",
     "TestTransfer",
@@ -114,6 +117,11 @@ def callers(storage: MemoryStorage) -> MemoryCallers:
 @pytest.fixture
 def rotations(storage: MemoryStorage) -> MemoryRotations:
     return MemoryRotations(storage)
+
+
+@pytest.fixture
+def sign_ins(storage: MemoryStorage) -> MemorySignIns:
+    return MemorySignIns(storage)
 
 
 @pytest.fixture

@@ -3,15 +3,22 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from gatepost import Policies, assemble
-from gatepost.adapters.memory import MemoryUnitOfWork, PlainPasswordHasher, memory_ports
+from gatepost.adapters.memory import (
+    MemoryCallers,
+    MemoryStorage,
+    MemoryUnitOfWork,
+    PlainPasswordHasher,
+    memory_ports,
+)
 from gatepost.application.ports.delivery import JobName, Mail
 from gatepost.application.ports.security import SealPurpose
 from gatepost.application.ports.storage import Transaction, UnitOfWork
 from gatepost.application.tokens import SignedIn
-from gatepost.domain.accounts import Account
+from gatepost.domain.accounts import Account, Username
+from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.audit import AuditEntry, AuditType, ClientContext
 from gatepost.domain.errors import Overloaded
 from gatepost.domain.limits import LimitPolicy
@@ -68,6 +75,22 @@ class CountingUnitOfWork(UnitOfWork):
         return self.inner()
 
 
+class CountingCallers(MemoryCallers):
+    def __init__(self, storage: MemoryStorage) -> None:
+        super().__init__(storage)
+        self.asked = 0
+
+    async def by_username(self, username: Username) -> Account | None:
+        self.asked += 1
+        return await super().by_username(username)
+
+    async def by_email(
+        self, email: EmailAddress, now: datetime
+    ) -> tuple[Account | None, Account | None]:
+        self.asked += 1
+        return await super().by_email(email, now)
+
+
 class Service:
     """Ada's and her neighbours' view of Gatepost."""
 
@@ -78,7 +101,8 @@ class Service:
         self.mailer = made.mailer
         self.hasher = Hasher()
         self.uow = CountingUnitOfWork(MemoryUnitOfWork(self.storage))
-        self.ports = replace(made, hasher=self.hasher, uow=self.uow)
+        self.callers = CountingCallers(self.storage)
+        self.ports = replace(made, hasher=self.hasher, uow=self.uow, callers=self.callers)
         self.gatepost = assemble(self.ports, replace(policies or Policies(), limits=limits))
 
     async def register(
@@ -197,14 +221,21 @@ class Service:
         return [self.ports.cipher.open(SealPurpose.JOB, one).decode() for one in sealed]
 
     async def cost_of(self, call: Awaitable[object]) -> tuple[int, int, int]:
-        """Count hashes, transactions and queued jobs; whatever the call raises is dropped."""
-        before = (self.hasher.work, self.uow.opened, len(self.storage.queued))
+        """Count hashes, transactions and reads without one, and queued jobs.
+
+        Whatever the call raises is dropped.
+        """
+        before = self._spent()
         try:
             await call
         except Exception as refusal:
             self.refusal: Exception | None = refusal
         else:
             self.refusal = None
-        after = (self.hasher.work, self.uow.opened, len(self.storage.queued))
-        hashes, transactions, jobs = (new - old for new, old in zip(after, before, strict=True))
+        spent = zip(self._spent(), before, strict=True)
+        hashes, transactions, jobs = (new - old for new, old in spent)
         return hashes, transactions, jobs
+
+    def _spent(self) -> tuple[int, int, int]:
+        accesses = self.uow.opened + self.callers.asked
+        return self.hasher.work, accesses, len(self.storage.queued)

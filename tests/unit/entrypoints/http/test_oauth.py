@@ -377,6 +377,12 @@ class _Down(MemoryUnitOfWork, CallerReader):
     async def client_scopes(self, *_: object) -> None:
         raise Unavailable
 
+    async def by_username(self, *_: object) -> None:
+        raise Unavailable
+
+    async def by_email(self, *_: object) -> tuple[None, None]:
+        raise Unavailable
+
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_oa_17_revoking_while_the_store_is_down_is_503(kind: str) -> None:
