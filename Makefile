@@ -37,9 +37,9 @@ docs: .venv/.docs  ## Build the documentation as a site, in .site; a broken link
 
 # --- Testing and checking ----------------------------------------------------
 
-# pytest is make's direct child, for the same reason as above. Files are shared out to two
-# processes, in order: each test of a file is run by the same one.
-TWO = -n 2 --dist loadfile --no-loadscope-reorder
+# pytest is make's direct child, for the same reason as above. Files are shared out in order, each
+# to one process: three where much of the time is waiting, two where all of it is computing.
+SHARED = --dist loadfile --no-loadscope-reorder
 
 # What tests domain and application: their own tests, and what storage, jobs and limits have to
 # keep, on the memory adapters. Tracing makes tests slow; all others run without it.
@@ -53,14 +53,14 @@ test: .venv/.dev  ## Run every test; domain and application must be covered to t
 		echo "Lines and branches above are not tested: add tests in" \
 			"tests/unit/domain or tests/unit/application." >&2; exit 1; }
 	@echo "Branch coverage of domain and application by their unit tests: 100 %."
-	@exec .venv/bin/python -m pytest $(TWO) tests/integration tests/unit \
+	@exec .venv/bin/python -m pytest -n 3 $(SHARED) tests/integration tests/unit \
 		$(addprefix --ignore=,$(CORE))
 
 test-unit: .venv/.dev  ## Run the unit tests: memory only, seconds (ARGS="-k sessions")
-	@exec .venv/bin/python -m pytest $(TWO) tests/unit $(ARGS)
+	@exec .venv/bin/python -m pytest -n 2 $(SHARED) tests/unit $(ARGS)
 
 test-integration: .venv/.dev  ## Run the tests on PostgreSQL (TEST_DATABASE_URL, container or embedded)
-	@exec .venv/bin/python -m pytest $(TWO) tests/integration $(ARGS)
+	@exec .venv/bin/python -m pytest -n 3 $(SHARED) tests/integration $(ARGS)
 
 test-timing: .venv/.dev  ## Compare the times of answers about known and unknown addresses; a minute
 	@exec .venv/bin/python -m pytest -s tests/timing $(ARGS)
