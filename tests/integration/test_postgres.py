@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from gatepost.adapters.memory import MemoryMetrics
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.dsn import to_dsn
-from gatepost.adapters.postgres.engine import create_engine
+from gatepost.adapters.postgres.engine import ReadPool, create_engine
 from gatepost.adapters.postgres.health import PostgresHealth
 from gatepost.adapters.postgres.sessions import PostgresRotations
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
@@ -519,3 +519,18 @@ class TestHealth:
     async def test_one_of_a_newer_release_is(self, health: PostgresHealth, own_url: str) -> None:
         await execute(own_url, "UPDATE alembic_version SET version_num = 'newer'")
         await health()
+
+
+async def test_of_those_who_wait_for_a_read_none_overtakes_another(url: str) -> None:
+    pool, served = ReadPool(url, size=2), list[int]()
+    await pool.open()
+
+    async def asks(number: int) -> None:
+        for _ in range(5):
+            await pool.fetchrow("SELECT 1")
+            served.append(number)
+
+    await asyncio.gather(*(asks(number) for number in range(12)))
+    await pool.close()
+    for begin in range(0, 60, 12):
+        assert len(set(served[begin : begin + 12])) >= 11
