@@ -1,6 +1,7 @@
 """Access tokens checked away from the service: for async programs, and for threads."""
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -44,6 +45,9 @@ class _Checks(Generic[Fetched]):
     def __post_init__(self) -> None:
         if not timedelta(0) <= self.leeway <= MAX_LEEWAY:
             raise ValueError("The leeway is between 0 and 60 seconds.")
+        # An empty one, as from a setting that is missing, would refuse every token without a word.
+        if not self.issuer or not self.audience:
+            raise ValueError("Issuer and audience say whose tokens are taken, and for whom.")
         self.jwks_url = self.jwks_url or f"{self.issuer.rstrip('/')}/.well-known/jwks.json"
         policy = TokenPolicy(issuer=self.issuer, audience=self.audience)
         self._keys = PublishedKeys(policy, self.times, self.cache, self.seconds)
@@ -163,6 +167,15 @@ class SyncVerifier(_Checks[object]):
             self._reading.release()
 
     def _get(self) -> object:
-        answer = httpx2.get(self.jwks_url, timeout=_FETCH_SECONDS)
-        answer.raise_for_status()
-        return answer.json()
+        """Read the key set; raises TimeoutError for one that trickles in.
+
+        The client's own time limit begins anew with every piece.
+        """
+        until, body = time.monotonic() + _FETCH_SECONDS, bytearray()
+        with httpx2.stream("GET", self.jwks_url, timeout=_FETCH_SECONDS) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                body += piece
+                if time.monotonic() > until:
+                    raise TimeoutError
+        return json.loads(body)

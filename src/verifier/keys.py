@@ -80,6 +80,9 @@ class PublishedKeys:
         self._tried_at = self._seconds()
 
     def fail(self) -> None:
+        """Count the wait from now: of threads that waited for a reading that hung, none begins
+        the next at once, or the last of them would wait for all."""
+        self._tried_at = self._seconds()
         self.is_behind = True
 
     def take(self, published: object) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable
+from typing import ParamSpec, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -12,7 +13,8 @@ from ..domain.tokens import AccessClaims
 from . import checks
 from .problems import MEDIA_TYPE, Problem, bearer_token
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+P = ParamSpec("P")
+Endpoint = Callable[P, Awaitable[Response]]
 
 
 class Refused(HTTPException):
@@ -43,14 +45,16 @@ async def caller_of(
 
 
 class Verifier(checks.Verifier):
-    def require(self, *scopes: str) -> Callable[[Endpoint], Endpoint]:
+    def require(self, *scopes: str) -> Callable[[Endpoint[P]], Endpoint[P]]:
         """Let in only requests with a good token that says all scopes; `request.state.caller`."""
 
-        def guard(endpoint: Endpoint) -> Endpoint:
+        def guard(endpoint: Endpoint[P]) -> Endpoint[P]:
             @functools.wraps(endpoint)
-            async def guarded(request: Request) -> Response:
+            async def guarded(*given: P.args, **named: P.kwargs) -> Response:
+                # The last one, as a method of an HTTPEndpoint has itself before it.
+                request = cast(Request, given[-1])
                 request.state.caller = await caller_of(self, request, *scopes)
-                return await endpoint(request)
+                return await endpoint(*given, **named)
 
             return guarded
 

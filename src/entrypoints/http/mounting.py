@@ -1,5 +1,6 @@
 """Gatepost under a prefix of a host's application, and its callers in the host's own routes."""
 
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
@@ -7,7 +8,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 
 from ...application.gatepost import Gatepost
 from ...domain.audit import ClientContext
@@ -28,16 +29,22 @@ def mount(app: Starlette, prefix: str, gatepost: Gatepost, options: HttpOptions)
     Call it in the host's lifespan, inside of whatever opened `gatepost`: nobody runs the lifespan
     of a mounted application. It comes before the host's routes, or one that takes every path
     would hide it, and in place of what an earlier run mounted. Raises ValueError unless
-    `options.public_url` ends in the prefix, as links, problem types and issuer start with it.
+    `options.public_url` ends in the prefix, as links, problem types and issuer start with it, and
+    for a second prefix: `require_scope` knows one Gatepost an application.
     """
     if not prefix.startswith("/") or not urlsplit(options.public_url).path.endswith(prefix):
         raise ValueError(f"The public URL must end in the prefix of the mount, {prefix!r}.")
+    earlier = [route for route in app.router.routes if _is_ours(route)]
+    if any(route.path != prefix for route in earlier):
+        raise ValueError(f"Gatepost is mounted already, and not under {prefix!r}.")
+    others = [route for route in app.router.routes if route not in earlier]
     own = Mount(prefix, app=create_app(gatepost, options), name=_NAME)
-    app.router.routes[:] = [
-        own,
-        *(route for route in app.router.routes if getattr(route, "name", None) != _NAME),
-    ]
+    app.router.routes[:] = [own, *others]
     app.state.gatepost, app.state.gatepost_options = gatepost, options
+
+
+def _is_ours(route: BaseRoute) -> TypeGuard[Mount]:
+    return isinstance(route, Mount) and route.name == _NAME
 
 
 def client_context(request: Request) -> ClientContext:

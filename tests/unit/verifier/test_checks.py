@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
@@ -29,6 +30,7 @@ from gatepost.verifier import (
     SyncVerifier,
     Unavailable,
     Verifier,
+    checks,
 )
 from tests.unit.verifier.issuer import AUDIENCE, ISSUER, POLICY, Issuer, b64
 
@@ -409,6 +411,33 @@ def test_threads_that_miss_at_once_share_one_reading(issuer: Issuer) -> None:
     assert issuer.reads == 1
 
 
+def test_threads_that_waited_for_a_reading_in_vain_do_not_wait_for_the_next(
+    issuer: Issuer,
+) -> None:
+    ready = threading.Barrier(8)
+
+    def fetch() -> Any:
+        issuer.reads += 1
+        time.sleep(0.05)
+        # As if it had hung for longer than the wait before another try.
+        issuer.elapsed += 3
+        raise TimeoutError
+
+    verifier = SyncVerifier(
+        issuer=ISSUER, audience=AUDIENCE, fetch=fetch, now=issuer.clock, seconds=issuer.seconds
+    )
+
+    def ask() -> None:
+        ready.wait()
+        with pytest.raises(Unavailable):
+            verifier.verify("x")
+
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(ask) for _ in range(8)]:
+            future.result()
+    assert issuer.reads == 1
+
+
 def test_one_verifier_serves_loops_that_come_and_go(issuer: Issuer) -> None:
     verifier = Verifier(
         issuer=ISSUER,
@@ -480,7 +509,10 @@ class _Site(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Location", "/elsewhere.json")
         self.end_headers()
-        self.wfile.write(body)
+        for piece in [body[at : at + 9] for at in range(0, len(body), 9)]:
+            with suppress(ConnectionError):
+                self.wfile.write(piece)
+            time.sleep(0.02 if self.path == "/slowly" else 0)
 
     def log_message(self, *_: object) -> None:
         return None
@@ -515,6 +547,23 @@ async def test_an_answer_that_is_no_success_has_no_keys(
     _Site.answers |= {"/keys": (status, keys), "/elsewhere.json": (200, keys)}
     with pytest.raises(Unavailable):
         await _over_http(kind, issuer, jwks_url=f"{site}/keys").verify(issuer.sign())
+
+
+def test_keys_that_trickle_in_are_given_up(
+    issuer: Issuer, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_FETCH_SECONDS", 0.2)
+    _Site.answers["/slowly"] = (200, json.dumps(issuer.published()).encode())
+    with pytest.raises(Unavailable):
+        SyncVerifier(
+            issuer=ISSUER, audience=AUDIENCE, now=issuer.clock, jwks_url=f"{site}/slowly"
+        ).verify(issuer.sign())
+
+
+@pytest.mark.parametrize("missing", ["issuer", "audience"])
+def test_a_verifier_is_told_whose_tokens_it_takes(missing: str) -> None:
+    with pytest.raises(ValueError, match="Issuer and audience"):
+        SyncVerifier(**{"issuer": ISSUER, "audience": AUDIENCE, missing: ""})
 
 
 def test_keys_are_where_the_service_publishes_them() -> None:

@@ -5,6 +5,7 @@ import httpx2
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -51,7 +52,23 @@ def a_starlette_app(issuer: Issuer) -> Starlette:
     return Starlette(routes=[Route("/orders", list_orders)], exception_handlers={Refused: answer})
 
 
-@pytest.fixture(params=[a_fastapi_app, a_starlette_app], ids=["fastapi", "starlette"])
+def an_app_of_classes(issuer: Issuer) -> Starlette:
+    verifier = gatepost.verifier.starlette.Verifier(
+        issuer=ISSUER, audience=AUDIENCE, fetch=issuer.fetch, now=issuer.clock
+    )
+
+    class Orders(HTTPEndpoint):
+        @verifier.require(SCOPE)
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse(f'"{request.state.caller.client_id}"')
+
+    return Starlette(routes=[Route("/orders", Orders)], exception_handlers={Refused: answer})
+
+
+@pytest.fixture(
+    params=[a_fastapi_app, a_starlette_app, an_app_of_classes],
+    ids=["fastapi", "starlette", "starlette's classes"],
+)
 def http(request: pytest.FixtureRequest, issuer: Issuer) -> httpx2.AsyncClient:
     make: Callable[[Issuer], ASGIApp] = request.param
     transport = httpx2.ASGITransport(make(issuer))

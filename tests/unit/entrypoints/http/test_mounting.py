@@ -193,6 +193,15 @@ async def test_a_public_url_that_leads_elsewhere_is_refused(prefix: str, host: H
         mount(Starlette(), prefix, host.service.gatepost, MOUNTED)
 
 
+async def test_a_second_prefix_is_refused_and_leaves_the_first() -> None:
+    app = _shop()
+    first = await a_host(app)
+    elsewhere = replace(MOUNTED, public_url=f"{ORIGIN}/staff")
+    with pytest.raises(ValueError, match="mounted already"):
+        mount(app, "/staff", first.service.gatepost, elsewhere)
+    assert (await first.http.get("/livez")).status_code == 200
+
+
 async def test_single_groups_of_routes_can_be_taken(host: Host) -> None:
     few = replace(OPTIONS, routes=frozenset({Routes.SESSIONS}), docs=False)
     async with client_of(create_app(host.service.gatepost, few)) as http:
