@@ -18,12 +18,13 @@ MAILS = "http://127.0.0.1:8025/"
 LINK = re.compile(rf"^{re.escape(URL)}/verify-email#token=(\S+)", re.MULTILINE)
 
 
-def run(*command: str, told: str | None = None) -> str:
+def run(*command: str, told: str | None = None, said_on: str = "stdout") -> str:
     done = subprocess.run(
         command, cwd=FOLDER, input=told, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    said: str = getattr(done, said_on)
+    return said
 
 
 def compose(*command: str) -> str:

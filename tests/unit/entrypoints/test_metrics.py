@@ -60,7 +60,7 @@ async def test_a_look_that_takes_long_is_not_begun_anew_at_each_scrape() -> None
     queue, now = Queue(), 0.0
     queue.hangs = True
     exposition = Exposition(PrometheusMetrics("9.9"), queue, lambda: now)
-    for now in (0.0, 5.1, 10.2):
+    for now in (0.0, 5.1, 10.2):  # noqa: B007
         assert b"gatepost_database_up 0.0" in await exposition()
     assert queue.asked == 1
     queue.hangs = False
