@@ -118,7 +118,7 @@ def _servers() -> list[str]:
 
 def _replace(name: str, report: Report) -> None:
     """Stop a server and remove it; a new one of the present image takes its place."""
-    run("docker", "stop", "--time", "40", name)
+    run("docker", "stop", "-t", "40", name)
     run("docker", "rm", name)
     report.say(f"{name} removed")
     compose("up", "--detach", "--no-deps", "--no-recreate", "--wait", "server")
