@@ -54,8 +54,11 @@ LABEL org.opencontainers.image.title="Gatepost" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
-# Mounts of this folder take over its owner.
-RUN groupadd --gid 10001 gatepost \
+# What the base brings for installing has no place beside what runs. Mounts of the folder take over
+# its owner.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+        /usr/local/lib/python3*/ensurepip \
+    && groupadd --gid 10001 gatepost \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/gatepost \
         --shell /usr/sbin/nologin gatepost \
     && install -d -o 10001 -g 10001 -m 0700 /var/lib/gatepost

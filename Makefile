@@ -8,7 +8,7 @@ ARGS    =
 WITH_EXTRAS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference docs bench image up down
+.PHONY: help setup run migrate reference docs bench pin image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
 .PHONY: test-examples test-package test-dashboards test-objects test-chart test-pooler test-traefik
 .PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks
@@ -161,6 +161,9 @@ audit: .venv/.delivery  ## Ask the advisory database of PyPI about every locked 
 	done
 
 # --- Containers --------------------------------------------------------------
+
+pin:  ## Pin the images that Docker builds from and runs to what their tags mean today; needs a registry
+	@python3 deploy/pin.py
 
 SECRETS = .gatepost/compose
 RANDOM = head -c 32 /dev/urandom

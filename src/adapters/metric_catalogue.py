@@ -92,6 +92,12 @@ CONNECTION_TIMEOUTS = Described(
     "counter",
     "Transactions that got no connection in time, as all were in use.",
 )
+DATABASE = Described(
+    "gatepost_database_up",
+    "gauge",
+    "Whether this instance could read its database for this answer: 1, or 0 and the levels of the"
+    " queue and of keys are left out.",
+)
 PENDING = Described(
     "gatepost_outbox_pending", "gauge", "Jobs that wait to be done; counted up to 10,000."
 )
@@ -154,6 +160,7 @@ CATALOGUE = (
     CONNECTIONS_MOST,
     CONNECTION_WAIT,
     CONNECTION_TIMEOUTS,
+    DATABASE,
     PENDING,
     OLDEST,
     FAILED,

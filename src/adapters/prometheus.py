@@ -38,6 +38,7 @@ from .metric_catalogue import (
     CONNECTION_WAIT,
     CONNECTIONS,
     CONNECTIONS_MOST,
+    DATABASE,
     FAILED,
     HASH_QUEUE,
     HASH_REFUSED,
@@ -195,7 +196,8 @@ class PrometheusMetrics(Metrics):
     def render(self, backlog: Backlog | None) -> bytes:
         """Return the exposition; takes milliseconds, so better in a thread."""
         own = CollectorRegistry(auto_describe=False)
-        own.register(_Told(self._version, backlog))
+        own.register(_Build(self._version))
+        own.register(_Looked(backlog))
         if self._folder is None:
             return generate_latest(self._registry) + generate_latest(own)
         own.register(_Processes(Path(self._folder)))
@@ -207,7 +209,7 @@ class PrometheusMetrics(Metrics):
         """Answer scrapes of this process alone, in a thread of its own; raises OSError."""
         own = CollectorRegistry(auto_describe=False)
         own.register(_Sampled(self.sample, self._registry))
-        own.register(_Told(self._version, None))
+        own.register(_Build(self._version))
         start_http_server(port, host, own)
 
     def _counter(self, metric: Described) -> Counter:
@@ -265,17 +267,26 @@ class _Sampled(Collector):
         return self._registry.collect()
 
 
-class _Told(Collector):
+class _Build(Collector):
     """What is the same for every process."""
 
-    def __init__(self, version: str, backlog: Backlog | None) -> None:
+    def __init__(self, version: str) -> None:
         self._version = version
-        self._backlog = backlog
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(BUILD.name, BUILD.about, labels=BUILD.labels)
         build.add_metric([self._version], 1)
         yield build
+
+
+class _Looked(Collector):
+    """What a look at the database found, or that it found none."""
+
+    def __init__(self, backlog: Backlog | None) -> None:
+        self._backlog = backlog
+
+    def collect(self) -> Iterator[Metric]:
+        yield _level(DATABASE, self._backlog is not None)
         if self._backlog is not None:
             yield _level(PENDING, self._backlog.pending)
             yield _level(OLDEST, self._backlog.oldest_seconds)

@@ -26,6 +26,9 @@ _SAMPLE_SECONDS = 1.0
 _BACKLOG_SECONDS = 5.0
 # Prometheus waits; who operates an overloaded service does not.
 _BACKLOG_LIMIT = 0.15
+# A look may go on behind that: to connect anew takes longer on a busy machine, and one that is cut
+# short each time would never see the database again.
+_LOOK_LIMIT = 10.0
 log = structlog.get_logger(__name__)
 
 
@@ -43,6 +46,7 @@ class Exposition:
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._backlog: Backlog | None = None
+        self._looking: asyncio.Task[Backlog | None] | None = None
         self._good_until = 0.0
 
     async def __call__(self) -> bytes:
@@ -65,8 +69,14 @@ class Exposition:
             return self._backlog
 
     async def _look(self) -> Backlog | None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._read())
+        done, _ = await asyncio.wait({self._looking}, timeout=_BACKLOG_LIMIT)
+        return self._looking.result() if done else None
+
+    async def _read(self) -> Backlog | None:
         try:
-            async with asyncio.timeout(_BACKLOG_LIMIT):
+            async with asyncio.timeout(_LOOK_LIMIT):
                 return await self._reader.read()
         except Exception as failed:
             # Whatever is wrong with the database, what was counted here is shown.

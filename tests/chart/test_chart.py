@@ -25,7 +25,7 @@ WITHOUT_SCHEMA = {"HTTPRoute", "ServiceMonitor"}
 NAMES = re.compile(r"\b(?:GATEPOST_[A-Z_]*[A-Z]|DATABASE_[A-Z_]+|REDIS_URL)\b")
 STYLE = YamlLintConfig("rules: {key-duplicates: enable}")
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "pull"}],
     "config": {"GATEPOST_PUBLIC_URL": "https://id.example.org", "GATEPOST_HTTP__DOCS": True},
@@ -168,32 +168,77 @@ def test_migrations_run_before_there_is_anything_else_of_the_release() -> None:
     assert "annotations" not in plain["metadata"]
 
 
-def test_services_and_policies_lead_to_the_ports_that_pods_have() -> None:
+def named(documents: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in documents if one["kind"] == kind}
+
+
+def test_services_lead_to_the_ports_that_pods_have() -> None:
     documents = rendered(EVERYTHING)
-    (server,) = dict(pods(documents))["id-gatepost"]["containers"]
-    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
-    assert ports == {"http": 8000, "management": 9000}
-    services = {
-        one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"
+    ports = {
+        name: {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+        for name, pod in pods(documents)
+        if "ports" in pod["containers"][0]
     }
-    targets = {name: one["ports"][0]["targetPort"] for name, one in services.items()}
-    assert targets == {"id-gatepost": "http", "id-gatepost-management": "management"}
-    labels = next(
-        one["spec"]["template"]["metadata"]["labels"]
-        for one in documents
-        if one["metadata"]["name"] == "id-gatepost" and one["kind"] == "Deployment"
-    )
-    for service in services.values():
-        assert service["selector"].items() <= labels.items()
-    (monitor,) = (one for one in documents if one["kind"] == "ServiceMonitor")
-    (management,) = (
-        one
-        for one in documents
-        if one["kind"] == "Service" and one["metadata"]["name"].endswith("-management")
-    )
-    wanted = monitor["spec"]["selector"]["matchLabels"]
-    assert wanted.items() <= management["metadata"]["labels"].items()
-    assert monitor["spec"]["endpoints"][0]["port"] == management["spec"]["ports"][0]["name"]
+    assert ports == {
+        "id-gatepost": {"http": 8000, "management": 9000},
+        "id-gatepost-worker": {"management": 9000},
+    }
+    deployments, leads = named(documents, "Deployment"), {}
+    for name, service in named(documents, "Service").items():
+        wanted = service["spec"]["selector"].items()
+        (leads[name],) = (
+            pod
+            for pod, one in deployments.items()
+            if wanted <= one["spec"]["template"]["metadata"]["labels"].items()
+        )
+        assert service["spec"]["ports"][0]["targetPort"] in ports[leads[name]]
+    assert leads == {
+        "id-gatepost": "id-gatepost",
+        "id-gatepost-management": "id-gatepost",
+        "id-gatepost-worker": "id-gatepost-worker",
+    }
+
+
+def test_prometheus_finds_servers_and_workers_as_the_alerts_call_them() -> None:
+    documents = rendered(EVERYTHING)
+    (monitor,) = named(documents, "ServiceMonitor").values()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    watched = {
+        name
+        for name, service in named(documents, "Service").items()
+        if wanted <= service["metadata"]["labels"].items()
+        and endpoint["port"] == service["spec"]["ports"][0]["name"]
+    }
+    assert watched == {"id-gatepost-management", "id-gatepost-worker"}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "gatepost"}]
+    worker = dict(pods(documents))["id-gatepost-worker"]["containers"][0]
+    assert {"name": "GATEPOST_JOBS__METRICS_PORT", "value": "9000"} in worker["env"]
+    # A port that a server does not have would be one more to explain.
+    server = dict(pods(documents))["id-gatepost"]["containers"][0]
+    assert "GATEPOST_JOBS__METRICS_PORT" not in {one["name"] for one in server["env"]}
+
+
+def test_the_network_policy_lets_prometheus_in_and_nobody_else_to_the_metrics() -> None:
+    def may_ask(values: dict[str, Any]) -> Any:
+        (policy,) = named(rendered(values), "NetworkPolicy").values()
+        assert policy["spec"]["podSelector"]["matchLabels"] == {
+            "app.kubernetes.io/name": "gatepost",
+            "app.kubernetes.io/instance": "id",
+        }
+        http, management = policy["spec"]["ingress"]
+        assert [one["ports"][0]["port"] for one in (http, management)] == ["http", "management"]
+        return management["from"]
+
+    namespace: dict[str, Any] = {"podSelector": {}}
+    elsewhere = {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }
+    monitored = {"metrics": {"serviceMonitor": {"enabled": True}}}
+    assert may_ask({}) == [namespace]
+    assert may_ask(monitored) == [namespace, elsewhere]
+    assert may_ask(EVERYTHING) == EVERYTHING["networkPolicy"]["managementFrom"]
 
 
 def test_every_setting_that_the_chart_names_is_one() -> None:
@@ -217,6 +262,7 @@ def test_values_that_cannot_work_are_refused_before_anything_changes() -> None:
         {"GATEPOST_SECRETS__KEYS": "in plain sight"},
         {"DATABASE_URL": "postgresql://in/plain-sight"},
         {"GATEPOST_HTTP__MANAGEMENT_PORT": 9001},
+        {"GATEPOST_JOBS__METRICS_PORT": 9001},
         {"gatepost_public_url": "https://id.example.com"},
     ):
         assert refuses({"config": config}), config

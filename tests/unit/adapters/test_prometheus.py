@@ -100,6 +100,8 @@ def test_a_worker_answers_scrapes_on_a_port_of_its_own(metrics: PrometheusMetric
         found = samples_of(httpx2.get(f"http://127.0.0.1:{port}/metrics").content)
         assert found["db_client_connection_count", frozenset({"used"})] == seen
         assert found["gatepost_build_info", frozenset({"9.9"})] == 1
+        # It has not looked: an alert would take it for a server without a database.
+        assert ("gatepost_database_up", frozenset()) not in found
     with pytest.raises(OSError, match="in use"):
         metrics.serve("127.0.0.1", port)
 
@@ -128,7 +130,9 @@ def test_the_queue_of_jobs_is_shown_when_it_is_known(metrics: PrometheusMetrics)
     assert found["gatepost_outbox_failed", frozenset()] == 1
     assert found["gatepost_outbox_oldest_age_seconds", frozenset()] == 42.5
     assert found["gatepost_mails_undeliverable", frozenset()] == 7
+    assert found["gatepost_database_up", frozenset()] == 1
     alone = metrics.render(None)
+    assert samples_of(alone)["gatepost_database_up", frozenset()] == 0
     assert not re.search(rb"gatepost_(outbox_(pending|oldest|failed)|signing)", alone)
 
 

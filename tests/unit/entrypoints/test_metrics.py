@@ -22,11 +22,12 @@ class Queue(BacklogReader):
     def __init__(self) -> None:
         self.asked = 0
         self.hangs = self.is_down = self.is_not_migrated = False
+        self.over = asyncio.Event()
 
     async def read(self) -> Backlog:
         self.asked += 1
         if self.hangs:
-            await asyncio.sleep(60)
+            await self.over.wait()
         if self.is_down:
             raise Unavailable
         if self.is_not_migrated:
@@ -52,6 +53,20 @@ async def test_re_24_a_database_that_hangs_or_is_down_holds_no_scrape_up() -> No
             rendered = await exposition()
         assert b"gatepost_build_info" in rendered
         assert not re.search(rb"gatepost_(outbox_(pending|oldest|failed)|signing)", rendered)
+
+
+async def test_a_look_that_takes_long_is_not_begun_anew_at_each_scrape() -> None:
+    """To connect may take longer than a scrape waits; the next scrape has the connection."""
+    queue, now = Queue(), 0.0
+    queue.hangs = True
+    exposition = Exposition(PrometheusMetrics("9.9"), queue, lambda: now)
+    for now in (0.0, 5.1, 10.2):  # noqa: B007
+        assert b"gatepost_database_up 0.0" in await exposition()
+    assert queue.asked == 1
+    queue.hangs = False
+    queue.over.set()
+    now = 15.3
+    assert b"gatepost_database_up 1.0" in await exposition()
 
 
 def test_a_worker_shows_what_it_counts_where_a_port_is_set_and_free() -> None:

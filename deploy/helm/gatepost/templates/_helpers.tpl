@@ -49,7 +49,7 @@ envFrom:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 env:
-  {{- range $name, $value := .Values.config }}
+  {{- range $name, $value := merge (dict) (.settings | default dict) .Values.config }}
   - name: {{ $name }}
     {{- /* As JSON, or a large number would be written with an exponent. */}}
     value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
