@@ -1,35 +1,45 @@
 """What an operation costs with ten thousand accounts, and with ten million.
 
-`python -m benchmarks.growth 10000 1000000 10000000`: for each size a fresh PostgreSQL is filled
-with COPY; every account has a session, and two entries in the audit trail. Cost is the CPU time of
-this process, which answers, and of PostgreSQL.
+`python -m benchmarks.growth 10000 1000000 10000000`: a database for each size in one PostgreSQL,
+each served in turn by an application of its own in this process. Cost is the CPU time of this
+process, which answers, and of the PostgreSQL that answers it.
+
+As many people are active at each size, and have been here before: their pages are in memory, as
+those of active people are. What it costs to meet somebody for the first time stands beside it.
 """
 
+import argparse
 import asyncio
 import json
 import os
 import random
-import sys
+import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import httpx2
 
-from gatepost.adapters.argon2 import Argon2PasswordHasher
-from gatepost.adapters.embedded import start
-from gatepost.adapters.postgres.migrate import upgrade
+from benchmarks import plans, seed
+from benchmarks.cpu import nanoseconds
+from benchmarks.macro import facts
+from benchmarks.plot import bars
+from gatepost import Gatepost
+from gatepost.adapters.embedded import EmbeddedPostgres
+from gatepost.application.ports.delivery import Grant
+from gatepost.domain.accounts import AccountId
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.roles import Principal
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.settings import load
+from gatepost.testing.builders import a_session, an_account
 from tests.service import PASSWORD
 
 SETTINGS = {
@@ -39,188 +49,238 @@ SETTINGS = {
     "GATEPOST_PASSWORD__TIME_COST": "1",
     "LOG_LEVEL": "WARNING",
 }
-TICKS = os.sysconf("SC_CLK_TCK")
-CALLS = 1000
-BATCH = 20_000
-FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
-ACCOUNTS = [
-    *("id", "username", "username_key", "email", "email_key", "email_verified"),
-    *("is_placeholder", "password_hash", "locale", "status", "roles", "created_at", "updated_at"),
-]
-SESSIONS = [
-    *("id", "account_id", "secret_hash", "generation", "created_at", "rotated_at"),
-    *("idle_until", "absolute_until"),
-]
-EVENTS = ["id", "created_at", "type", "result", "actor", "subject"]
-
-Rows = Iterator[tuple[Any, ...]]
+# People who are active, all of whom ask in each round; and those who then come for the first time.
+ACTIVE, NEW = 100, 50
+ADMIN = "root"
+PERSONAL = ("me", "refresh", "log in", "search", "audit")
+OPERATIONS = (*PERSONAL, "list", "newest of the trail")
 Ask = Callable[[], Awaitable[httpx2.Response]]
+Found = dict[str, dict[int, list[float]]]
 
 
-def id_of(table: int, number: int) -> UUID:
-    """Make ids that grow with time, as those of version 7 do."""
-    return UUID(int=(number << 64) + (table << 60) + number * 2_654_435_761 % 2**60)
+@dataclass
+class Person:
+    """Somebody who has an account, and shows the tokens of its session."""
+
+    number: int
+    username: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access_token}"}
 
 
-def moment(number: int) -> datetime:
-    return FIRST_DAY + timedelta(seconds=number)
+@dataclass
+class Town:
+    """The service with so many accounts."""
 
+    size: int
+    url: str
+    http: httpx2.AsyncClient
+    watch: asyncpg.Connection
+    gatepost: Gatepost
+    admin: dict[str, str] = field(default_factory=dict)
+    met: list[int] = field(default_factory=list)
+    active: list[Person] = field(default_factory=list)
+    strangers: int = 0
 
-def accounts(size: int, password_hash: str) -> Rows:
-    for number in range(size):
-        name, when = f"user-{number:08}", moment(number)
-        address = f"{chr(97 + number % 26)}.{number}@example.com"
-        roles = ["staff"] if number % 1000 == 0 else []
-        yield (
-            id_of(1, number), name, name, address, address, True, False, password_hash, "en",
-            "active", roles, when, when,
-        )  # fmt: skip
+    def meet(self, many: int) -> list[Person]:
+        """Bring people that nobody has seen since the database was filled, if there are any."""
+        # Spread over all of the tables, in an order of chance; the same each time.
+        found = [(self.strangers + n) * 7_919 % self.size for n in range(many)]
+        self.strangers += many
+        self.met += found
+        return [self._person(number) for number in found]
 
+    def _person(self, number: int) -> Person:
+        parts, now = self.gatepost._parts, datetime.now(UTC)
+        account = replace(an_account(), id=AccountId(seed.account_id(number)))
+        session = replace(a_session(account, now=now), id=seed.session_id(number))
+        sealed = parts.ports.refresh_tokens.seal(seed.claim(number))
+        scopes = ("account:read", "account:write")
+        tokens = parts.issuer.issue(account, session, sealed, now, scopes, Grant.PASSWORD)
+        # Remembered from now on: a signature costs the same at every size.
+        parts.ports.access_tokens.verify(tokens.access_token)
+        name = seed.username(number, self.size)
+        return Person(number, name, tokens.access_token, tokens.refresh_token)
 
-def sessions(size: int) -> Rows:
-    until = datetime.now(UTC) + timedelta(days=300)
-    for number in range(size):
-        when = moment(number)
-        owner = id_of(1, number)
-        yield id_of(2, number), owner, bytes(32), 0, when, when, until, until
+    def asks(self, operation: str, people: Sequence[Person]) -> list[Ask]:
+        return [self._ask(operation, person) for person in people]
 
+    def _ask(self, operation: str, person: Person) -> Ask:
+        users, events = "/v1/users?limit=50", "/v1/audit-events?limit=50"
+        match operation:
+            case "me":
+                return lambda: self.http.get("/v1/users/me", headers=person.bearer)
+            case "refresh":
+                return lambda: self._refresh(person)
+            case "log in":
+                return lambda: self.http.post("/v1/sessions", json=login(person.username))
+            case "list":
+                return self._administered(users)
+            case "search":
+                return self._administered(f"{users}&q={person.username}")
+            case "audit":
+                return self._administered(f"{events}&subject={seed.account_id(person.number)}")
+        return self._administered(events)
 
-def events(size: int) -> Rows:
-    for number in range(2 * size):
-        who = id_of(1, number // 2)
-        kind = ("account.registered", "session.created")[number % 2]
-        yield id_of(3, number), moment(number // 2), kind, "success", who, who
+    def _administered(self, path: str) -> Ask:
+        return lambda: self.http.get(path, headers=self.admin)
 
+    async def _refresh(self, person: Person) -> httpx2.Response:
+        form = {"refresh_token": person.refresh_token}
+        answer = await self.http.post("/v1/sessions/refresh", json=form)
+        person.refresh_token = answer.json().get("refresh_token", "")
+        return answer
 
-async def fill(url: str, size: int) -> None:
-    """Fill the tables with COPY, and let PostgreSQL look at them."""
-    hasher = Argon2PasswordHasher(memory_kib=8, time_cost=1)
-    password_hash = await hasher.hash(PASSWORD)
-    hasher.close()
-    connection = await asyncpg.connect(url)
-    await connection.execute("SET synchronous_commit = off")
-    for table, columns, rows in (
-        ("accounts", ACCOUNTS, accounts(size, password_hash)),
-        ("sessions", SESSIONS, sessions(size)),
-        ("audit_events", EVENTS, events(size)),
-    ):
-        await connection.copy_records_to_table(table, records=rows, columns=columns)
-        await connection.execute(f"VACUUM (FREEZE, ANALYZE) {table}")
-    await connection.execute("CHECKPOINT")
-    await connection.close()
-
-
-class Costs:
-    """CPU time of this process and of the backends that answer it."""
-
-    def __init__(self, watch: asyncpg.Connection) -> None:
-        self._watch = watch
-
-    async def microseconds(self, asks: list[Ask]) -> float:
-        before = await self._spent()
+    async def cost(self, asks: Sequence[Ask]) -> float:
+        """Return microseconds of CPU a call."""
+        backends = await self.watch.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        pids = [row["pid"] for row in backends]
+        before = time.process_time_ns() + sum(map(nanoseconds, pids))
         for ask in asks:
             answer = await ask()
             assert answer.is_success, answer.text
-        return (await self._spent() - before) / len(asks) * 1_000_000
+        spent = time.process_time_ns() + sum(map(nanoseconds, pids)) - before
+        return spent / len(asks) / 1000
 
-    async def _spent(self) -> float:
-        sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-        rows = await self._watch.fetch(f"{sql} AND pid <> pg_backend_pid()")
-        return time.process_time() + sum(cpu_seconds(row["pid"]) for row in rows)
-
-
-def cpu_seconds(pid: int) -> float:
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / TICKS
-
-
-@asynccontextmanager
-async def client(url: str) -> AsyncIterator[tuple[httpx2.AsyncClient, dict[str, str]]]:
-    """Open the service on a database, and sign an administrator in."""
-    async with open_gatepost(load(database_url=url)) as gatepost:
-        await gatepost.administration.create_administrator(
-            actor=Principal.operator(),
-            username="root",
-            email="root@example.com",
-            password=PASSWORD,
-            client=ClientContext(),
+    async def restore(self) -> None:
+        """Let the next run find the sessions as they were filled in."""
+        await self.watch.execute(
+            "UPDATE sessions SET generation = 0 WHERE id = ANY ($1)",
+            [seed.session_id(number) for number in self.met],
         )
-        transport = httpx2.ASGITransport(create_app(gatepost))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
-            signed_in = await http.post("/v1/sessions", json=login("root"))
-            yield http, {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
 
 
 def login(name: str) -> dict[str, str]:
     return {"login": name, "password": PASSWORD}
 
 
-async def measured(url: str, size: int) -> dict[str, float]:
-    """Ask for what is hot, and for what administrators ask, about people by chance."""
-    chance = random.Random(size)  # noqa: S311
-    people = [chance.randrange(size) for _ in range(CALLS)]
+@asynccontextmanager
+async def opened(url: str, size: int) -> AsyncIterator[Town]:
+    """Open the service on a database, sign an administrator in, and let the active come once."""
     watch = await asyncpg.connect(url)
-    costs, found = Costs(watch), {}
-    async with client(url) as (http, admin):
-        tokens: list[dict[str, str]] = []
+    async with open_gatepost(load(database_url=url)) as gatepost:
+        if not await watch.fetchval("SELECT true FROM accounts WHERE username_key = $1", ADMIN):
+            await gatepost.administration.create_administrator(
+                actor=Principal.operator(),
+                username=ADMIN,
+                email=f"{ADMIN}@example.com",
+                password=PASSWORD,
+                client=ClientContext(),
+            )
+        transport = httpx2.ASGITransport(create_app(gatepost))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+            town = Town(size, url, http, watch, gatepost)
+            signed_in = await http.post("/v1/sessions", json=login(ADMIN))
+            town.admin = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+            town.active = town.meet(ACTIVE)
+            try:
+                yield town
+            finally:
+                await town.restore()
+                await watch.close()
 
-        def entering(number: int) -> Ask:
-            async def ask() -> httpx2.Response:
-                answer = await http.post("/v1/sessions", json=login(f"user-{number:08}"))
-                tokens.append(answer.json())
-                return answer
 
-            return ask
-
-        def getting(path: str, headers: dict[str, str]) -> Ask:
-            return lambda: http.get(path, headers=headers)
-
-        def refreshing(token: str) -> Ask:
-            form = {"refresh_token": token}
-            return lambda: http.post("/v1/sessions/refresh", json=form)
-
-        logins = [entering(number) for number in people]
-        await costs.microseconds(logins[:50])
-        tokens.clear()
-        found["log in"] = await costs.microseconds(logins)
-        bearers = [{"Authorization": f"Bearer {each['access_token']}"} for each in tokens]
-        asked = {
-            "me": [getting("/v1/users/me", bearer) for bearer in bearers],
-            "refresh": [refreshing(each["refresh_token"]) for each in tokens],
-            "list": [getting("/v1/users?limit=50", admin)] * CALLS,
-            "search": [getting(f"/v1/users?q=user-{number:08}", admin) for number in people],
-            "audit": [
-                getting(f"/v1/audit-events?subject={id_of(1, number)}", admin) for number in people
-            ],
-        }
-        for name, asks in asked.items():
-            await costs.microseconds(asks[:20] if name != "refresh" else asks[:1])
-            found[name] = await costs.microseconds(asks[20:])
-    await watch.close()
+async def compared(towns: Sequence[Town], rounds: int) -> Found:
+    """Ask all sizes in turn in each round: what else the machine does meets all of them."""
+    found: Found = {}
+    for turn in range(-1, rounds):
+        for operation in OPERATIONS:
+            for town in random.sample(towns, len(towns)):
+                spent = {operation: await town.cost(town.asks(operation, town.active))}
+                if operation in PERSONAL:
+                    asks = town.asks(operation, town.meet(NEW))
+                    spent[f"{operation}, first time"] = await town.cost(asks)
+                # The round before the first makes ready: statements, pages, connections.
+                for name, cost in spent.items() if turn >= 0 else ():
+                    found.setdefault(name, {}).setdefault(town.size, []).append(cost)
+        print(f"round {turn + 1} of {rounds}", flush=True)
     return found
 
 
-def main(sizes: list[int]) -> None:
-    os.environ |= SETTINGS
-    result: dict[int, dict[str, float]] = {}
-    for size in sizes:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            start(Path(folder) / "postgres") as database,
-        ):
-            os.environ["GATEPOST_DATA_DIR"] = folder
-            began = time.monotonic()
-            asyncio.run(upgrade(database.url))
-            asyncio.run(fill(database.url, size))
-            print(f"{size:,} accounts in {time.monotonic() - began:.0f} s", flush=True)
-            result[size] = asyncio.run(measured(database.url, size))
-            print(json.dumps({name: round(us) for name, us in result[size].items()}), flush=True)
-    first, last = result[sizes[0]], result[sizes[-1]]
-    print("| operation | " + " | ".join(f"{size:,}" for size in sizes) + " | ratio |")
-    for name in first:
-        costs = " | ".join(f"{result[size][name]:.0f} µs" for size in sizes)
-        print(f"| {name} | {costs} | {last[name] / first[name]:.2f} |")
+def judged(found: Found, sizes: Sequence[int]) -> dict[str, Any]:
+    """Form ratios to the smallest size inside of each round."""
+    return {
+        name: {
+            "microseconds": {size: spread(costs[size]) for size in sizes},
+            "ratio": {
+                size: spread([ours / least for ours, least in zip(*pair, strict=True)])
+                for size in sizes[1:]
+                for pair in [(costs[size], costs[sizes[0]])]
+            },
+        }
+        for name, costs in found.items()
+    }
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    return [round(each, 3) for each in (min(values), statistics.median(values), max(values))]
+
+
+async def measured(urls: dict[int, str], rounds: int) -> dict[str, Any]:
+    async with AsyncExitStack() as stack:
+        towns = [await stack.enter_async_context(opened(url, size)) for size, url in urls.items()]
+        sizes = {
+            town.size: await town.watch.fetchval("SELECT pg_database_size(current_database())")
+            for town in towns
+        }
+        found = await compared(towns, rounds)
+    return {"machine": facts(), "bytes": sizes, "operations": judged(found, list(urls))}
+
+
+def table(result: dict[str, Any]) -> str:
+    sizes = list(result["bytes"])
+    lines = [
+        "| operation | " + " | ".join(f"{size:,}" for size in sizes) + " | ratio |",
+        "| --- |" + " --- |" * (len(sizes) + 1),
+    ]
+    for name, each in result["operations"].items():
+        costs = " | ".join(f"{each['microseconds'][size][1]:,.0f} µs" for size in sizes)
+        low, middle, high = each["ratio"][sizes[-1]]
+        lines.append(f"| {name} | {costs} | {middle:.2f} [{low:.2f}-{high:.2f}] |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", default=[10_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--into", type=Path, default=Path(".gatepost/bench"))
+    parser.add_argument("--data", type=Path, help="keep the databases here, for the next run")
+    parser.add_argument("--plans", type=Path, help="write the plans at the last size here")
+    options = parser.parse_args()
+    options.into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = options.data or Path(folder)
+        os.environ |= SETTINGS | {"GATEPOST_DATA_DIR": str(data / "service")}
+        with seed.cluster(data / "postgres") as server:
+            urls = {size: filled(server, size) for size in options.sizes}
+            result = asyncio.run(measured(urls, options.rounds))
+            if options.plans:
+                size = options.sizes[-1]
+                options.plans.write_text(asyncio.run(plans.page(urls[size], size)))
+    (options.into / "growth.json").write_text(json.dumps(result, indent=2) + "\n")
+    last, title = (
+        options.sizes[-1],
+        f"CPU time with {options.sizes[-1]:,} accounts, in times of {options.sizes[0]:,}",
+    )
+    ratios = {name: each["ratio"][last] for name, each in result["operations"].items()}
+    (options.into / "growth.svg").write_text(bars(title, ratios, ".2f"))
+    print(table(result))
+
+
+def filled(server: EmbeddedPostgres, size: int) -> str:
+    began = time.monotonic()
+    url = asyncio.run(seed.database(server, size))
+    print(f"{size:,} accounts in {time.monotonic() - began:.0f} s", flush=True)
+    return url
 
 
 if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [10_000, 1_000_000])
+    main()

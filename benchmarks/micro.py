@@ -23,6 +23,7 @@ import pytest
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.cpu import nanoseconds
 from benchmarks.statements import SQL, Subject, store
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.cipher import MasterKeys
@@ -62,18 +63,13 @@ backends: set[int] = set()
 
 def seconds_a_call() -> float:
     """Read the clock for batches of CALLS: what is reported is of one."""
-    spent = time.process_time_ns() + sum(map(cpu_nanoseconds, backends))
+    spent = time.process_time_ns() + sum(map(nanoseconds, backends))
     return spent / CALLS / 1e9
 
 
 def seconds_of_children() -> float:
     spent = getrusage(RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
-
-
-def cpu_nanoseconds(pid: int) -> int:
-    """Read how long a process with one thread ran; ticks would be too coarse."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +85,7 @@ def measure(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop) -> Mea
             await call()
 
     def measured(call: Call) -> None:
-        benchmark.pedantic(
+        benchmark.pedantic(  # type: ignore[no-untyped-call]
             lambda: loop.run_until_complete(batch(call)), rounds=ROUNDS, warmup_rounds=1
         )
 
@@ -253,7 +249,7 @@ def test_import(what: str, benchmark: BenchmarkFixture) -> None:
     # As installed: bytecode is there, whatever the shell says about writing it.
     command = [sys.executable, "-c", IMPORTS[what]]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    benchmark.pedantic(
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
         lambda: subprocess.run(command, check=True, env=environment),
         rounds=STARTS,
         warmup_rounds=1,
