@@ -22,7 +22,13 @@ from gatepost.domain.audit import AuditFilter, AuditType
 # After five runs the server decides whether to keep one plan for all arguments.
 _RUNS = 6
 _MOST = 51
-_MOMENT = re.compile(r"'\d{4}-\d\d-\d\d [^']*'")
+# Moments, the types of audit entries, and what no name goes beyond.
+_SHORTENED = {
+    r"'\d{4}-\d\d-\d\d [^']*'": "'…'",
+    r"'\{(\w+\.\w+,){9}[^']*'": "'{…}'",
+    r"ARRAY\[(\(\$\d+\)::text, ){9}[^]]*": "ARRAY[…",
+    "\U0010ffff": "…",
+}
 _EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF)"
 _HEAD = """# Query plans
 
@@ -83,7 +89,10 @@ async def _plan(connection: asyncpg.Connection, sql: str, runs: Sequence[Sequenc
         await connection.execute("DEALLOCATE asked")
     finally:
         await transaction.rollback()
-    return _MOMENT.sub("'…'", "\n".join(row[0] for row in rows))
+    text = "\n".join(row[0] for row in rows).partition("\nPlanning:")[0]
+    for part, shown in _SHORTENED.items():
+        text = re.sub(part, shown, text)
+    return text
 
 
 def _quoted(values: Sequence[object]) -> str:
@@ -125,7 +134,9 @@ def _asked(size: int) -> dict[str, Ask]:
         "list accounts with a role": listed(role="staff"),
         "search accounts, one is found": listed(prefix=name),
         "search accounts, a hundred are found": listed(prefix=name[:-2]),
-        "search accounts, a tenth is found": listed(prefix="user-0"),
+        "search accounts, ten thousand are found": listed(prefix=name[:-4]),
+        "search accounts, a hundred thousand are found": listed(prefix=name[:-5]),
+        "search accounts, all are found": listed(prefix="user-"),
         "search accounts, none is found": listed(prefix="nobody"),
         "list sessions of an account": lambda tx: tx.sessions.list_live(person, now),
         "newest of the trail": trail(),
@@ -134,7 +145,7 @@ def _asked(size: int) -> dict[str, Ask]:
         "trail of one type": trail(type=AuditType.SESSION_CREATED),
         "trail of a type that never was": trail(type=AuditType.KEY_CREATED),
         "purge accounts": lambda tx: tx.accounts.remove_expired(now, 1000),
-        "purge sessions": lambda tx: tx.sessions.remove_ended(now, 1000),
+        "purge sessions": lambda tx: tx.sessions.remove_ended(seed.session_id(0), now, 2000),
         "purge the trail": lambda tx: tx.audit.remove_before(now.replace(year=2000), 1000),
     }
 
@@ -146,8 +157,8 @@ async def _listed(url: str, size: int) -> AsyncIterator[tuple[str, str, Sequence
             sent.clear()
             async with uow() as tx:
                 await ask(tx)
-            ((sql, given),) = sent
-            yield name, sql, given
+            for number, (sql, given) in enumerate(sent):
+                yield name + f", {number + 1}" * (len(sent) > 1), sql, given
 
 
 @asynccontextmanager
