@@ -24,6 +24,7 @@ import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.cpu import nanoseconds
+from benchmarks.population import claims
 from benchmarks.statements import SQL, Subject, store
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.cipher import MasterKeys
@@ -37,7 +38,6 @@ from gatepost.domain.accounts import AccountPolicy
 from gatepost.domain.audit import AuditFilter, ClientContext
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
-from gatepost.domain.tokens import FIRST_PARTY_CLIENT, AccessClaims
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.schemas import User, UserList, json_answer
 from gatepost.testing.builders import a_claim, a_session, an_account
@@ -149,31 +149,20 @@ def test_use_case(name: str, measure: Measure, loop: asyncio.AbstractEventLoop) 
 
 
 def parts() -> dict[str, Callable[[], object]]:
-    now, account = datetime.now(UTC), an_account()
+    account = an_account()
     session = a_session(account)
-    tokens = JwtAccessTokens(POLICIES.tokens, "ES256", lambda: now)
+    tokens = JwtAccessTokens(POLICIES.tokens, "ES256", lambda: datetime.now(UTC))
     pair = tokens.new_key()
     tokens.install([pair], pair.kid)
-    claims = AccessClaims(
-        issuer=POLICIES.tokens.issuer,
-        audience=POLICIES.tokens.audience,
-        subject=account.id,
-        session_id=session.id,
-        client_id=FIRST_PARTY_CLIENT,
-        scope="account:read account:write",
-        roles=("user",),
-        token_id=account.id,
-        issued_at=now,
-        expires_at=now + POLICIES.tokens.access_ttl,
-    )
+    told = claims(account.id, session.id, POLICIES.tokens)
     # Signatures differ each time, so none of these is remembered.
-    signed = iter([tokens.sign(claims) for _ in range((ROUNDS + 1) * CALLS)])
-    token = tokens.sign(claims)
+    signed = iter([tokens.sign(told) for _ in range((ROUNDS + 1) * CALLS)])
+    token = tokens.sign(told)
     refresh = SealedRefreshTokens(MasterKeys([bytes(range(32))]))
     sealed = refresh.seal(a_claim(session))
     people = UserList.model_construct(items=[User.of(account)] * 50, next_cursor=None)
     return {
-        "sign an access token": lambda: tokens.sign(claims),
+        "sign an access token": lambda: tokens.sign(told),
         "check an access token": lambda: tokens.verify(next(signed)),
         "check it again": lambda: tokens.verify(token),
         "open a refresh token": lambda: refresh.open(sealed),

@@ -3,8 +3,9 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
 import httpx2
@@ -12,14 +13,13 @@ import httpx2
 from benchmarks import seed
 from benchmarks.cpu import nanoseconds
 from gatepost import Gatepost
-from gatepost.application.ports.delivery import Grant
-from gatepost.domain.accounts import AccountId
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.roles import Principal
+from gatepost.domain.sessions import SessionId
+from gatepost.domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.settings import load
-from gatepost.testing.builders import a_session, an_account
 from tests.service import PASSWORD
 
 # How many are active, all of whom ask in each round.
@@ -65,16 +65,13 @@ class Population:
         return [self._person(number) for number in found]
 
     def _person(self, number: int) -> Person:
-        parts, now = self.gatepost._parts, datetime.now(UTC)
-        account = replace(an_account(), id=AccountId(seed.account_id(number)))
-        session = replace(a_session(account, now=now), id=seed.session_id(number))
-        sealed = parts.ports.refresh_tokens.seal(seed.claim(number))
-        scopes = ("account:read", "account:write")
-        tokens = parts.issuer.issue(account, session, sealed, now, scopes, Grant.PASSWORD)
+        ports = self.gatepost._parts.ports
+        who = seed.account_id(number), seed.session_id(number)
+        access_token = ports.access_tokens.sign(claims(*who, self.gatepost.policies.tokens))
         # Remembered from now on: a signature costs the same at every size.
-        parts.ports.access_tokens.verify(tokens.access_token)
-        name = seed.username(number, self.size)
-        return Person(number, name, tokens.access_token, tokens.refresh_token)
+        ports.access_tokens.verify(access_token)
+        refresh_token = ports.refresh_tokens.seal(seed.claim(number))
+        return Person(number, seed.username(number, self.size), access_token, refresh_token)
 
     def asks(self, operation: str, people: Sequence[Person]) -> list[Ask]:
         return [self._ask(operation, person) for person in people]
@@ -125,6 +122,22 @@ class Population:
             "UPDATE sessions SET generation = 0 WHERE id = ANY ($1)",
             [seed.session_id(number) for number in self.met],
         )
+
+
+def claims(account: UUID, session: SessionId, policy: TokenPolicy) -> AccessClaims:
+    now = datetime.now(UTC)
+    return AccessClaims(
+        issuer=policy.issuer,
+        audience=policy.audience,
+        subject=account,
+        session_id=session,
+        client_id=FIRST_PARTY_CLIENT,
+        scope="account:read account:write",
+        roles=("user",),
+        token_id=account,
+        issued_at=now,
+        expires_at=now + policy.access_ttl,
+    )
 
 
 def login(name: str) -> dict[str, str]:

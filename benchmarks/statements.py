@@ -77,6 +77,7 @@ class Subject:
         now, account, session = datetime.now(UTC), self.account, self.session
         return {
             "account_id": account.id,
+            "client_id": new_id(),
             "key": account.username.key if name.endswith("username") else account.email.key,
             "of_username": account.username.key,
             "of_email": account.email.key,
