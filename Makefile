@@ -30,8 +30,10 @@ reference: .venv/.dev  ## Write docs/reference anew from code and tests
 	@.venv/bin/python -m tests.reference || { \
 		echo "The reference was not written; mend what is said above." >&2; exit 1; }
 
+# Not quiet: what mkdocs does not say it does not count, and a broken link is a warning.
 docs: .venv/.docs  ## Build the documentation as a site, in .site; a broken link fails it
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --clean || { \
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --clean > .venv/.site 2>&1 || { \
+		grep -v INFO .venv/.site >&2; \
 		echo "Next: mend the page that is named above; a new page needs a line in mkdocs.yml." >&2; exit 1; }
 	@echo "Ready: .site/index.html"
 
