@@ -8,7 +8,7 @@ ARGS    =
 WITH_EXTRAS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run migrate reference docs bench pin image up down
+.PHONY: help setup run migrate reference docs bench bench-growth pin image up down
 .PHONY: test test-unit test-integration test-timing test-mail test-faults test-image test-client
 .PHONY: test-examples test-package test-dashboards test-objects test-chart test-pooler test-traefik
 .PHONY: check check-lint check-types check-imports check-reference check-alerts check-locks
@@ -30,8 +30,10 @@ reference: .venv/.dev  ## Write docs/reference anew from code and tests
 	@.venv/bin/python -m tests.reference || { \
 		echo "The reference was not written; mend what is said above." >&2; exit 1; }
 
+# Not quiet: what mkdocs does not say it does not count, and a broken link is a warning.
 docs: .venv/.docs  ## Build the documentation as a site, in .site; a broken link fails it
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --clean || { \
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --clean > .venv/.site 2>&1 || { \
+		grep -v INFO .venv/.site >&2; \
 		echo "Next: mend the page that is named above; a new page needs a line in mkdocs.yml." >&2; exit 1; }
 	@echo "Ready: .site/index.html"
 
@@ -102,8 +104,13 @@ test-image: .venv/.dev  ## Build the image, start compose, use it, replace its s
 	@exec .venv/bin/python -m pytest -s tests/image $(ARGS)
 
 bench: .venv/.dev  ## Measure: parts, operations per CPU-second beside a bare server, start, memory; wrk needed
-	@.venv/bin/python -m benchmarks.micro
+	@mkdir -p .gatepost/bench
+	@.venv/bin/python -m pytest -q -p pytest_benchmark.plugin benchmarks/micro.py \
+		--benchmark-json=.gatepost/bench/micro.json --benchmark-columns=min,median,max
 	@exec .venv/bin/python -m benchmarks.macro $(ARGS)
+
+bench-growth: .venv/.dev  ## Measure with 10 thousand, 1 and 10 million accounts; 15 minutes, 20 GB of disk
+	@exec .venv/bin/python -m benchmarks.growth 10000 1000000 10000000 $(ARGS)
 
 check: check-lint check-types check-imports check-reference check-alerts check-locks check-delivery  ## Lint, types, import contracts, reference pages, alerts, locks, licences
 	@echo "All checks passed."

@@ -215,7 +215,9 @@ def main() -> None:
                 "pss_mib_after": ours.pss_mib(),
             }
     (options.into / "macro.json").write_text(json.dumps(result, indent=2) + "\n")
-    (options.into / "macro.svg").write_text(bars(result["operations"]))
+    rows = {name: found["per_cpu_second"] for name, found in result["operations"].items()}
+    title = "Requests per CPU-second of one server process"
+    (options.into / "macro.svg").write_text(bars(title, rows))
     print(json.dumps(result["process"]), f"Written to {options.into}.")
 
 

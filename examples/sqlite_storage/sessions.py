@@ -89,9 +89,14 @@ class SqliteSessions(SessionRepository):
     async def remove_all(self, account_id: AccountId) -> None:
         await self._rows.remove("account_id = ?", account_id)
 
-    async def remove_ended(self, before: datetime, limit: int) -> int:
+    async def remove_ended(
+        self, after: SessionId | None, before: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        tail = f"ORDER BY id LIMIT {int(limit)}"
+        ids = [row.id for row in await self._rows.find("id > ?", after or "", tail=tail)]
         ended = "COALESCE(revoked_at, MIN(idle_until, absolute_until)) < ?"
-        return await self._rows.remove(ended, before, limit=limit)
+        removed = await self._rows.remove(f"id IN {marks(ids)} AND {ended}", *ids, before)
+        return removed, ids[-1] if len(ids) == limit else None
 
     async def _end(self, reason: EndReason, now: datetime, condition: str, *of: object) -> int:
         sql = f"UPDATE sessions SET revoked_at = ?, revoked_reason = ? WHERE {condition}"  # noqa: S608

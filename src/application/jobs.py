@@ -24,6 +24,8 @@ Handler = Callable[[Job], Awaitable[None]]
 
 # Small batches keep locks short beside live traffic.
 _BATCH = 500
+# Of sessions, ended or not.
+_LOOKED_AT = 2000
 # A worker that lives takes what is due at once; after this long somebody should look.
 _LONGEST_WAIT_SECONDS = 300
 # Ended sessions stay visible to support and audit for a while.
@@ -87,6 +89,7 @@ class PurgeExpired:
     async def __call__(self, job: Job | None = None) -> None:
         while await self._batch() >= _BATCH:
             continue
+        await self._remove_sessions()
         while await self.limiter.sweep(_BATCH) >= _BATCH:
             continue
         # Last: where their store is down, all else is done.
@@ -104,13 +107,22 @@ class PurgeExpired:
         return max(
             await tx.accounts.remove_expired(now, _BATCH),
             await tx.tokens.remove_expired(now, _BATCH),
-            await tx.sessions.remove_ended(now - _ENDED_SESSIONS_KEPT, _BATCH),
             await tx.idempotency.remove_expired(now, _BATCH),
             await tx.exports.remove_closed(now - _CLOSED_EXPORTS_KEPT, _BATCH),
             await tx.audit.remove_before(now - self.audit.retention, _BATCH),
             await tx.jobs.forget_done(older=_JOB_TRACES_KEPT, limit=_BATCH),
             await tx.webhooks.remove_deliveries(now - DELIVERIES_KEPT, _BATCH),
         )
+
+    async def _remove_sessions(self) -> None:
+        """Look at every one, some at a time: no index can tell, or each refresh would write it."""
+        before, after = self.now() - _ENDED_SESSIONS_KEPT, None
+        while True:
+            async with self.uow() as tx:
+                _, after = await tx.sessions.remove_ended(after, before, _LOOKED_AT)
+                await tx.commit()
+            if after is None:
+                return
 
     async def _close_exports(self) -> int:
         """Remove the files first: a row that is not closed brings the next run back to its own."""

@@ -267,8 +267,13 @@ class MemorySessions(SessionRepository):
     async def remove_all(self, account_id: AccountId) -> None:
         _remove(self._rows, lambda row: row.account_id == account_id)
 
-    async def remove_ended(self, before: datetime, limit: int) -> int:
-        return _remove(self._rows, lambda row: _ended_at(row) < before, limit)
+    async def remove_ended(
+        self, after: SessionId | None, before: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        ahead = sorted(each for each in self._rows if after is None or each > after)
+        looked_at = set(ahead[:limit])
+        removed = _remove(self._rows, lambda row: row.id in looked_at and _ended_at(row) < before)
+        return removed, ahead[limit - 1] if len(ahead) >= limit else None
 
 
 class MemorySigningKeys(SigningKeyRepository):

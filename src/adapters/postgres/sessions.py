@@ -129,16 +129,24 @@ _NEXT = (
     .with_for_update()
 )
 _END_LISTED = _END_ANY.where(_row.id.in_(bindparam("listed", expanding=True)), _LIVE)
-_BEFORE_ALL = SessionId(UUID(int=0))
+_BEFORE_ALL, _BEHIND_ALL = SessionId(UUID(int=0)), SessionId(UUID(int=2**128 - 1))
 _REMOVE_ALL = delete(sessions).where(_row.account_id == bindparam("owner"))
+_LAST_LOOKED_AT = (
+    select(_row.id)
+    .where(_row.id > bindparam("after", type_=_row.id.type))
+    .order_by(_row.id)
+    .offset(bindparam("others"))
+    .limit(1)
+)
 _REMOVE = delete(sessions).where(
     _row.id.in_(
         select(_row.id)
         .where(
+            _row.id > bindparam("after", type_=_row.id.type),
+            _row.id <= bindparam("last", type_=_row.id.type),
             func.coalesce(_row.revoked_at, func.least(_row.idle_until, _row.absolute_until))
-            < bindparam("before")
+            < bindparam("before"),
         )
-        .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
 )
@@ -213,9 +221,13 @@ class PostgresSessions(SessionRepository):
     async def remove_all(self, account_id: AccountId) -> None:
         await self._connection.execute(_REMOVE_ALL, {"owner": account_id})
 
-    async def remove_ended(self, before: datetime, limit: int) -> int:
-        parameters = {"before": before, "most": limit}
-        return (await self._connection.execute(_REMOVE, parameters)).rowcount
+    async def remove_ended(
+        self, after: SessionId | None, before: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        place = {"after": after or _BEFORE_ALL, "others": limit - 1}
+        last = (await self._connection.execute(_LAST_LOOKED_AT, place)).scalar()
+        parameters = {"after": place["after"], "last": last or _BEHIND_ALL, "before": before}
+        return (await self._connection.execute(_REMOVE, parameters)).rowcount, last
 
 
 class PostgresRotations(Rotations):

@@ -65,8 +65,13 @@ class SessionRepository(Protocol):
         """Delete every session of an account, ended ones too; takes refresh's row lock."""
         ...
 
-    async def remove_ended(self, before: datetime, limit: int) -> int:
-        """Delete up to `limit` sessions that ended or expired before a time."""
+    async def remove_ended(
+        self, after: SessionId | None, before: datetime, limit: int
+    ) -> tuple[int, SessionId | None]:
+        """Delete those that ended or expired before a time of the next `limit` of anybody by id.
+
+        Returns how many that were, and after which id to go on; None when there are no more.
+        """
         ...
 
 

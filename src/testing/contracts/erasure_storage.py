@@ -72,7 +72,7 @@ class ErasureContract:
         async with uow() as tx:
             assert not await tx.sessions.list_live(account.id, NOW)
             assert list(await tx.sessions.list_live(another.id, NOW)) == [kept]
-            assert await tx.sessions.remove_ended(NOW + 999 * DAY, 10) == 1
+            assert await tx.sessions.remove_ended(None, NOW + 999 * DAY, 10) == (1, None)
 
     async def test_az_07_the_trail_forgets_where_somebody_was_and_keeps_the_rest(
         self,

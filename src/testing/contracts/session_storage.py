@@ -253,9 +253,12 @@ class SessionContract:
         async with uow() as tx:
             for session, when in ((recent, NOW + TICK), (old, NOW - TICK), (older, NOW - DAY)):
                 await tx.sessions.end(session.id, account.id, EndReason.LOGGED_OUT, when)
-            removed = [await tx.sessions.remove_ended(NOW, 3) for _ in range(3)]
+            begin, looked_at = await tx.sessions.remove_ended(None, NOW, 4)
+            rest, end = await tx.sessions.remove_ended(looked_at, NOW, 4)
             await tx.commit()
-        assert removed == [3, 1, 0]
+        assert (begin + rest, end) == (4, None)
+        everybody = (alive, idled_out, outlived, recent, old, older)
+        assert looked_at == sorted(session.id for session in everybody)[3]
         assert await live(uow, account) == [alive]
 
     @pytest.mark.parametrize("seed", range(3))

@@ -91,11 +91,15 @@ async def test_more_than_one_batch_is_purged_in_small_transactions(service: Serv
     for _ in range(501):
         token = a_token(owner, now=now - 2 * DAY)
         service.storage.committed.tokens[token.digest] = token
+    for _ in range(2001):
+        session = a_session(owner, now=now - 98 * DAY)
+        service.storage.committed.sessions[session.id] = session
     before = service.uow.opened
     await service.purge()
     assert not service.storage.committed.tokens
-    # Two for the tokens, one for exports.
-    assert service.uow.opened - before == 3
+    assert not service.storage.committed.sessions
+    # Two for the tokens, two for the sessions, one for exports.
+    assert service.uow.opened - before == 5
 
 
 async def test_a_job_that_nobody_takes_is_told_after_minutes(service: Service) -> None:
