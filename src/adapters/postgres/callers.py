@@ -12,7 +12,8 @@ from ...domain.clients import ClientId, ClientStatus
 from ...domain.sessions import SessionId
 from .accounts import BY_EMAIL, BY_USERNAME, UNPROVEN
 from .connection import Prepared
-from .engine import READ_POOL_SIZE, ReadPool
+from .engine import READ_POOL_SIZE
+from .read_pool import ReadPool
 from .rows import account_columns, row_to_account
 from .tables import MOMENT, accounts, clients, sessions
 

@@ -23,7 +23,8 @@ from ...application.ports.sessions import Rotations, SessionRepository
 from ...domain.accounts import Account, AccountId, AccountStatus
 from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
 from .connection import Connection, Prepared
-from .engine import READ_POOL_SIZE, ReadPool
+from .engine import READ_POOL_SIZE
+from .read_pool import ReadPool
 from .rows import Row, account_columns, row_to_account, row_to_session, to_row
 from .tables import MOMENT, accounts, sessions
 
