@@ -1,7 +1,7 @@
 """Who is calling: checked before anything in the request is read."""
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, get_args
 
@@ -20,12 +20,10 @@ from ...domain.audit import ClientContext
 from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
-from .json_body import read_json
-from .routing import plain
+from .json_body import JsonRequest, read_json
+from .routing import DirectRoute, Handler
 
 PRINCIPAL_KEY = "gatepost.principal"
-
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _Bearer(SecurityBase):
@@ -85,18 +83,20 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
     The framework reads the body first, which would tell strangers what is wrong with theirs.
     """
 
-    class GuardedRoute(APIRoute):
+    class GuardedRoute(DirectRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
-                self.app = plain(self.get_route_handler())
+                self.answer_by(self.get_route_handler())
 
         def get_route_handler(self) -> Handler:
             inner, scopes = super().get_route_handler(), _scopes_needed(self.endpoint)
             if self.body_field is not None:
+                required = self.body_field.field_info.is_required()
                 if (form := _form_of(self.endpoint)) is not None:
-                    inner = _filling(self.endpoint, *form)
-                inner = _reading_json(inner, required=self.body_field.field_info.is_required())
+                    inner = _filling(self.endpoint, *form, required=required)
+                else:
+                    inner = _reading_json(inner, required=required)
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
             return inner if scopes is None else _checking(authenticate, scopes, inner)
@@ -120,7 +120,7 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
 
 def _reading_json(inner: Handler, *, required: bool) -> Handler:
     async def handle(request: Request) -> Response:
-        return await inner(await read_json(request, required=required))
+        return await inner(JsonRequest(request, *await read_json(request, required=required)))
 
     return handle
 
@@ -136,7 +136,11 @@ def _straight(endpoint: Callable[..., Any]) -> Handler:
 
 
 def _filling(
-    endpoint: Callable[..., Any], name: str, validate: Callable[[Any], BaseModel | None]
+    endpoint: Callable[..., Any],
+    name: str,
+    validate: Callable[[Any], BaseModel | None],
+    *,
+    required: bool,
 ) -> Handler:
     """Call an endpoint with its form: hot routes need nothing else of the framework."""
     others = {
@@ -146,8 +150,9 @@ def _filling(
     }
 
     async def handle(request: Request) -> Response:
+        _, parsed = await read_json(request, required=required)
         try:
-            form = validate(await request.json())
+            form = validate(parsed)
         except ValidationError as refused:
             faults = refused.errors(include_url=False)
             for each in faults:
