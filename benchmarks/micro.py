@@ -105,12 +105,14 @@ def parts(ports: MemoryPorts) -> dict[str, Call]:
     token = tokens.sign(claims)
     refresh = SealedRefreshTokens(keys)
     sealed = refresh.seal(a_claim(session))
+    opened = refresh.open(sealed)
+    assert opened is not None
     row, insert_account = account_to_row(account), Prepared(insert(accounts), inserts=accounts)
     return {
         "sign an access token": plain(lambda: tokens.sign(claims)),
         "check one again": plain(lambda: tokens.verify(token)),
         "open a refresh token": plain(lambda: refresh.open(sealed)),
-        "make its successor": plain(lambda: refresh.successor(sealed)),
+        "make its successor": plain(lambda: refresh.successor(opened)),
         "arguments of an insert": plain(lambda: insert_account.arguments(row)),
         "serialise an account": plain(lambda: json_answer(User.of(account))),
     }

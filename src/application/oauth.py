@@ -186,7 +186,7 @@ class Introspect:
         if account is None or session is None:
             return None
         async with self.uow() as tx:
-            scopes = await scopes_held(tx, account)
+            scopes = await scopes_held(tx, account.roles)
         return Introspected(
             subject=account.id,
             client_id=FIRST_PARTY_CLIENT,

@@ -8,7 +8,7 @@ from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
 from ...domain.clients import ClientId
-from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from ...domain.sessions import EndReason, Holder, RefreshClaim, Session, SessionId, SessionPolicy
 
 
 class SessionRepository(Protocol):
@@ -97,7 +97,7 @@ class CallerReader(Protocol):
 class Rotations(Protocol):
     async def rotate(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
-    ) -> tuple[Session, Account] | None:
+    ) -> Holder | None:
         """Turn a live session whose current token this is; committed when this returns.
 
         None for every other token, and then nothing is written: `SessionRepository.turn` judges
