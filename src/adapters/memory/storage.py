@@ -13,7 +13,7 @@ from ...application.ports.storage import HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
-from ...domain.clients import ClientId, ClientStatus
+from ...domain.clients import Client, ClientId, ClientStatus
 from ...domain.sessions import Holder, RefreshClaim, Session, SessionId, SessionPolicy
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
@@ -187,6 +187,9 @@ class MemoryCallers(CallerReader):
         if client is None or client.status is not ClientStatus.ACTIVE:
             return None
         return frozenset(client.scopes)
+
+    async def client(self, client_id: ClientId) -> Client | None:
+        return self._storage.committed.clients.get(client_id)
 
     async def by_username(self, username: Username) -> Account | None:
         return await MemoryAccounts(self._storage.committed).find_by_username(username)

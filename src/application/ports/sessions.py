@@ -7,7 +7,7 @@ from typing import Protocol
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
-from ...domain.clients import ClientId
+from ...domain.clients import Client, ClientId
 from ...domain.sessions import EndReason, Holder, RefreshClaim, Session, SessionId, SessionPolicy
 
 
@@ -81,6 +81,10 @@ class CallerReader(Protocol):
 
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         """Read what an active client may do, likewise; None when disabled or not there."""
+        ...
+
+    async def client(self, client_id: ClientId) -> Client | None:
+        """Read a machine client with its secrets, disabled or not, in one query, uncached."""
         ...
 
     async def by_username(self, username: Username) -> Account | None:
