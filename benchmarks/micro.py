@@ -160,13 +160,15 @@ def parts() -> dict[str, Callable[[], object]]:
     token = tokens.sign(told)
     refresh = SealedRefreshTokens(MasterKeys([bytes(range(32))]))
     sealed = refresh.seal(a_claim(session))
+    opened = refresh.open(sealed)
+    assert opened is not None
     people = UserList.model_construct(items=[User.of(account)] * 50, next_cursor=None)
     return {
         "sign an access token": lambda: tokens.sign(told),
         "check an access token": lambda: tokens.verify(next(signed)),
         "check it again": lambda: tokens.verify(token),
         "open a refresh token": lambda: refresh.open(sealed),
-        "make its successor": lambda: refresh.successor(sealed),
+        "make its successor": lambda: refresh.successor(opened),
         "serialise an account": lambda: json_answer(User.of(account)),
         "serialise fifty": lambda: json_answer(people),
     }

@@ -17,6 +17,7 @@ from gatepost.domain.sessions import (
 
 from .accounts import AccountRows, SqliteAccounts
 from .database import Connection, Rows, marks
+from .trail import SqliteClients
 
 _LIVE = "revoked_at IS NULL AND idle_until > ? AND absolute_until > ?"
 
@@ -109,6 +110,7 @@ class SqliteCallers(CallerReader):
     def __init__(self, connection: Connection) -> None:
         self._accounts = AccountRows(connection)
         self._clients = Rows(connection, "clients", Client)
+        self._whole_clients = SqliteClients(connection)
         self._found = SqliteAccounts(connection)
 
     async def find(self, session_id: SessionId, now: datetime) -> Account | None:
@@ -119,6 +121,9 @@ class SqliteCallers(CallerReader):
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         client = await self._clients.first("id = ? AND status = ?", client_id, ClientStatus.ACTIVE)
         return frozenset(client.scopes) if client else None
+
+    async def client(self, client_id: ClientId) -> Client | None:
+        return await self._whole_clients.get(client_id)
 
     async def by_username(self, username: Username) -> Account | None:
         return await self._found.find_by_username(username)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from ..application.ports.security import RefreshTokens
 from ..domain.sessions import RefreshClaim, SessionId
 from . import base64url
-from .cipher import KEY_ID_BYTES, MasterKeys
+from .cipher import KEY_ID_BYTES, DerivedKey, MasterKeys
 
 PREFIX = "gpr_"
 TOKEN_LENGTH = 83
@@ -25,9 +25,11 @@ class _Key:
     id: bytes
     siv: AESSIV = field(repr=False)
 
-    @property
-    def context(self) -> list[bytes]:
-        return [_LABEL.encode(), self.id]
+    context: list[bytes]
+
+    @classmethod
+    def of(cls, derived: DerivedKey) -> "_Key":
+        return cls(derived.id, AESSIV(derived.key), [_LABEL.encode(), derived.id])
 
     def seal(self, claim: RefreshClaim) -> str:
         plaintext = (
@@ -47,10 +49,7 @@ class SealedRefreshTokens(RefreshTokens):
     """
 
     def __init__(self, master_keys: MasterKeys) -> None:
-        ring = [
-            _Key(derived.id, AESSIV(derived.key))
-            for derived in master_keys.derive_ring(_LABEL, 64)
-        ]
+        ring = [_Key.of(derived) for derived in master_keys.derive_ring(_LABEL, 64)]
         self._first = ring[0]
         self._keys = {key.id: key for key in ring}
 
@@ -60,18 +59,6 @@ class SealedRefreshTokens(RefreshTokens):
         return self._first.seal(claim)
 
     def open(self, token: str) -> RefreshClaim | None:
-        opened = self._open(token)
-        return opened and opened[1]
-
-    def successor(self, token: str) -> str:
-        """Seal the next generation; raises ValueError for a token that does not open."""
-        opened = self._open(token)
-        if opened is None:
-            raise ValueError("The token is not authentic.")
-        key, claim = opened
-        return key.seal(RefreshClaim(claim.session_id, claim.secret, claim.generation + 1))
-
-    def _open(self, token: str) -> tuple[_Key, RefreshClaim] | None:
         sealed = _unwrap(token)
         key = sealed and self._keys.get(sealed[:KEY_ID_BYTES])
         if not sealed or not key:
@@ -80,7 +67,14 @@ class SealedRefreshTokens(RefreshTokens):
             plaintext = key.siv.decrypt(sealed[KEY_ID_BYTES:], key.context)
         except InvalidTag:
             return None
-        return key, _claim(plaintext)
+        return _claim(plaintext, key.id)
+
+    def successor(self, claim: RefreshClaim) -> str:
+        """Seal the next generation; raises ValueError for a claim that none of our keys opened."""
+        key = self._keys.get(claim.key_id)
+        if key is None:
+            raise ValueError("The claim was not opened by any of these keys.")
+        return key.seal(RefreshClaim(claim.session_id, claim.secret, claim.generation + 1))
 
 
 def _unwrap(token: str) -> bytes | None:
@@ -94,9 +88,10 @@ def _unwrap(token: str) -> bytes | None:
         return None
 
 
-def _claim(plaintext: bytes) -> RefreshClaim:
+def _claim(plaintext: bytes, key_id: bytes) -> RefreshClaim:
     return RefreshClaim(
         session_id=SessionId(UUID(bytes=plaintext[:16])),
         secret=plaintext[16:32],
         generation=int.from_bytes(plaintext[32:], "big"),
+        key_id=key_id,
     )

@@ -35,6 +35,7 @@ class AuthenticateClient:
     """
 
     uow: UnitOfWork
+    callers: CallerReader
     limits: Limits
     auditor: Auditor
     now: Clock
@@ -52,12 +53,12 @@ class AuthenticateClient:
 
     async def _matching(self, client_id: ClientId, secret: str) -> Client | None:
         now = self.now()
-        async with self.uow() as tx:
-            found = await tx.clients.get(client_id)
-            used = found and found.secret_matching(secret, now)
-            if not used:
-                return None
-            if used.needs_note(now):
+        found = await self.callers.client(client_id)
+        used = found and found.secret_matching(secret, now)
+        if not used:
+            return None
+        if used.needs_note(now):
+            async with self.uow() as tx:
                 await tx.clients.note_use(used.id, now)
                 await tx.commit()
         return found
@@ -186,7 +187,7 @@ class Introspect:
         if account is None or session is None:
             return None
         async with self.uow() as tx:
-            scopes = await scopes_held(tx, account)
+            scopes = await scopes_held(tx, account.roles)
         return Introspected(
             subject=account.id,
             client_id=FIRST_PARTY_CLIENT,

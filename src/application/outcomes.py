@@ -1,24 +1,25 @@
 """Moments in which giving up would leave nobody knowing what was done."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 _deciding: set[asyncio.Task[object] | None] = set()
 
 
-@contextmanager
-def deciding() -> Iterator[None]:
+class deciding(AbstractContextManager[None]):
     """Mark the current task as waiting for an outcome, as a commit does.
 
     Whoever sets deadlines lets it wait a little longer: what was done is not to be told as failed.
     """
-    task = asyncio.current_task()
-    _deciding.add(task)
-    try:
-        yield
-    finally:
-        _deciding.discard(task)
+
+    __slots__ = ("_task",)
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        _deciding.add(self._task)
+
+    def __exit__(self, *_: object) -> None:
+        _deciding.discard(self._task)
 
 
 def is_deciding(task: asyncio.Task[object] | None) -> bool:

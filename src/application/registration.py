@@ -31,6 +31,7 @@ from .limits import Limits
 from .mail import Postbox
 from .ports.delivery import Job, JobName, MailTemplate
 from .ports.security import Cipher, Clock, PasswordHasher, Secrets
+from .ports.sessions import CallerReader
 from .ports.storage import Transaction, UnitOfWork
 from .sealed_jobs import sealed_job, unseal
 
@@ -109,6 +110,8 @@ class Register:
     """
 
     uow: UnitOfWork
+    # None within a host's transaction: only that sees what it has changed.
+    callers: CallerReader | None
     limits: Limits
     hasher: PasswordHasher
     secrets: Secrets
@@ -157,7 +160,7 @@ class Register:
             bio=bio,
             locale=locale,
         )
-        holder = await self._holder(form.username, once)
+        holder = await self._seen(form.username, once)
         if holder is None:
             password_hash = await self.hasher.hash(form.password)
             try:
@@ -168,11 +171,20 @@ class Register:
         await self._correct_address(holder, form, client, once)
         return None
 
+    async def _seen(self, username: Username, once: Once[Account | None]) -> Account | None:
+        """Look whether a hash is worth its while; who the holder is, storage decides later."""
+        if self.callers is None or once is not UNKEYED:
+            return await self._holder(username, once)
+        return self._unless_expired(await self.callers.by_username(username))
+
     async def _holder(self, username: Username, once: Once[Account | None]) -> Account | None:
         async with self.uow() as tx:
             holder = await tx.accounts.find_by_username(username)
             # In this order: there may be a holder because of the request that this one repeats.
             await once.find(tx)
+        return self._unless_expired(holder)
+
+    def _unless_expired(self, holder: Account | None) -> Account | None:
         return None if holder is None or holder.has_expired(self.now()) else holder
 
     async def _create(

@@ -29,9 +29,9 @@ from .ports.security import Clock
 from .ports.storage import Transaction, UnitOfWork
 
 
-async def own_roles(tx: Transaction, account: Account) -> Sequence[Role]:
-    """Read the roles of an account beside the built-in ones; most have none, and cost nothing."""
-    names = names_of_own(account.roles)
+async def own_roles(tx: Transaction, named: tuple[str, ...]) -> Sequence[Role]:
+    """Read those that are not built in; most accounts have none, and cost nothing."""
+    names = names_of_own(named)
     return await tx.roles.find(names) if names else ()
 
 
@@ -40,7 +40,7 @@ async def refuse_higher(tx: Transaction, actor: Principal, account: Account) -> 
 
     Who could change its address or reset its password could become it.
     """
-    if not actor.holds(scopes_of(account.roles, await own_roles(tx, account))):
+    if not actor.holds(scopes_of(account.roles, await own_roles(tx, account.roles))):
         raise PermissionDenied
 
 

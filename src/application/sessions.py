@@ -24,6 +24,7 @@ from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope, names_of_own, scopes_of
 from ..domain.sessions import (
     EndReason,
+    Holder,
     RefreshClaim,
     Session,
     SessionId,
@@ -41,7 +42,7 @@ from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
 
 _Started = tuple[Account, Sequence[str]]
-_Turned = tuple[Session, Account, Sequence[str]]
+_Turned = tuple[Holder, Sequence[str], RefreshOutcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,8 @@ class LogIn:
             return None
         account, scopes = started
         token = self.refresh_tokens.seal(RefreshClaim(session.id, secret, 0))
-        signed_in = self.issuer.issue(account, session, token, now, scopes, Grant.PASSWORD)
+        holder = session.holder(account.roles)
+        signed_in = self.issuer.issue(holder, token, now, scopes, Grant.PASSWORD)
         kept = replace(account, password_hash=upgraded or account.password_hash)
         return replace(signed_in, device=self.guesses.devices.remember(kept))
 
@@ -220,7 +222,7 @@ class LogIn:
             await self.auditor.note(
                 tx, type_, now, client, actor=owner, subject=owner, session_id=session.id
             )
-            scopes = await scopes_held(tx, account, scope)
+            scopes = await scopes_held(tx, account.roles, scope)
             await tx.commit()
         return account, scopes
 
@@ -259,22 +261,20 @@ class Refresh:
         await self.limits.spend(Rule.REFRESH, str(claim.session_id))
         now = self.now()
         rotated = None if scope else await self._rotated(claim, now)
-        session, account, scopes = rotated or await self._judged(claim, scope, now, client)
-        fresh = session.rotated_at == now
-        self.metrics.refreshed(RefreshOutcome.ROTATED if fresh else RefreshOutcome.GRACE)
-        successor = self.refresh_tokens.successor(refresh_token)
-        return self.issuer.issue(account, session, successor, now, scopes, Grant.REFRESH_TOKEN)
+        holder, scopes, outcome = rotated or await self._judged(claim, scope, now, client)
+        self.metrics.refreshed(outcome)
+        successor = self.refresh_tokens.successor(claim)
+        return self.issuer.issue(holder, successor, now, scopes, Grant.REFRESH_TOKEN)
 
     async def _rotated(self, claim: RefreshClaim, now: datetime) -> _Turned | None:
         """Rotate in one statement, as nearly all are; what is narrowed may be refused after it."""
         digest = hashlib.sha256(claim.secret).digest()
-        if (found := await self.rotations.rotate(claim, digest, now, self.policy)) is None:
+        if (holder := await self.rotations.rotate(claim, digest, now, self.policy)) is None:
             return None
-        session, account = found
-        if not names_of_own(account.roles):
-            return session, account, scopes_of(account.roles)
+        if not names_of_own(holder.roles):
+            return holder, scopes_of(holder.roles), RefreshOutcome.ROTATED
         async with self.uow() as tx:
-            return session, account, await scopes_held(tx, account)
+            return holder, await scopes_held(tx, holder.roles), RefreshOutcome.ROTATED
 
     async def _judged(
         self, claim: RefreshClaim, scope: str | None, now: datetime, client: ClientContext
@@ -291,9 +291,11 @@ class Refresh:
                 await tx.commit()
                 self.metrics.refreshed(RefreshOutcome.REUSE_DETECTED)
                 raise InvalidGrant
-            scopes = await scopes_held(tx, account, scope)
+            scopes = await scopes_held(tx, account.roles, scope)
             await tx.commit()
-        return session, account, scopes
+        fresh = session.rotated_at == now
+        outcome = RefreshOutcome.ROTATED if fresh else RefreshOutcome.GRACE
+        return session.holder(account.roles), scopes, outcome
 
     async def _note_reuse(
         self, tx: Transaction, session: Session, now: datetime, client: ClientContext

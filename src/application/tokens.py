@@ -1,16 +1,15 @@
 """Access tokens: made for whoever signed in, and told apart when they come back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ..domain.accounts import Account
 from ..domain.clients import Client, ClientId
 from ..domain.errors import AccessTokenInvalid
 from ..domain.limits import Rule
 from ..domain.roles import Principal, roles_held, scopes_of
-from ..domain.sessions import Session, SessionId
+from ..domain.sessions import Holder, SessionId
 from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims, TokenPolicy, narrowed
 from .limits import Limits
 from .ports.delivery import Grant, Metrics
@@ -44,10 +43,10 @@ class Granted:
 
 
 async def scopes_held(
-    tx: Transaction, account: Account, asked: str | None = None
+    tx: Transaction, roles: tuple[str, ...], asked: str | None = None
 ) -> Sequence[str]:
-    """Say what an account may do now, narrowed to what was asked for; raises InvalidScope."""
-    return narrowed(scopes_of(account.roles, await own_roles(tx, account)), asked)
+    """Say what roles allow now, narrowed to what was asked for; raises InvalidScope."""
+    return narrowed(scopes_of(roles, await own_roles(tx, roles)), asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ class Issuer:
 
     def issue(
         self,
-        account: Account,
-        session: Session,
+        holder: Holder,
         refresh_token: str,
         now: datetime,
         scopes: Sequence[str],
@@ -70,14 +68,14 @@ class Issuer:
     ) -> SignedIn:
         """Make the tokens of a session."""
         self.metrics.issued(grant)
-        claims = self._claims(account.id, FIRST_PARTY_CLIENT, scopes, now)
-        claims = replace(claims, session_id=session.id, roles=roles_held(account.roles))
+        owner, session_id, roles = holder.account_id, holder.session_id, roles_held(holder.roles)
+        claims = self._claims(owner, FIRST_PARTY_CLIENT, scopes, now, session_id, roles)
         return SignedIn(
-            session_id=session.id,
+            session_id=session_id,
             access_token=self.access_tokens.sign(claims),
             expires_in=self.policy.access_ttl,
             refresh_token=refresh_token,
-            refresh_expires_in=session.idle_until - now,
+            refresh_expires_in=holder.idle_until - now,
             scope=claims.scope,
         )
 
@@ -92,16 +90,22 @@ class Issuer:
         )
 
     def _claims(
-        self, subject: UUID, client_id: str, scopes: Sequence[str], now: datetime
+        self,
+        subject: UUID,
+        client_id: str,
+        scopes: Sequence[str],
+        now: datetime,
+        session_id: SessionId | None = None,
+        roles: tuple[str, ...] = (),
     ) -> AccessClaims:
         return AccessClaims(
             issuer=self.policy.issuer,
             audience=self.policy.audience,
             subject=subject,
-            session_id=None,
+            session_id=session_id,
             client_id=client_id,
             scope=" ".join(scopes),
-            roles=(),
+            roles=roles,
             token_id=self.secrets.new_id(),
             issued_at=now,
             expires_at=now + self.policy.access_ttl,

@@ -44,6 +44,18 @@ class RefreshClaim:
     session_id: SessionId
     secret: bytes = field(repr=False)
     generation: int
+    # Names the key that sealed it: its successor is sealed by the same.
+    key_id: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a session, as far as tokens tell of it."""
+
+    session_id: SessionId
+    account_id: AccountId
+    roles: tuple[str, ...]
+    idle_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +78,14 @@ class Session:
 
     def is_live(self, now: datetime) -> bool:
         return self.revoked_at is None and now < self.idle_until and now < self.absolute_until
+
+    def holder(self, roles: tuple[str, ...]) -> Holder:
+        return Holder(
+            session_id=self.id,
+            account_id=self.account_id,
+            roles=roles,
+            idle_until=self.idle_until,
+        )
 
     def end(self, reason: EndReason, now: datetime) -> "Session":
         return replace(self, revoked_at=now, revoked_reason=reason)

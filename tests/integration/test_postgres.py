@@ -18,8 +18,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from gatepost.adapters.memory import MemoryMetrics
 from gatepost.adapters.postgres.callers import PostgresCallers
 from gatepost.adapters.postgres.dsn import to_dsn
-from gatepost.adapters.postgres.engine import ReadPool, create_engine
+from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.health import PostgresHealth
+from gatepost.adapters.postgres.read_pool import ReadPool
 from gatepost.adapters.postgres.sessions import PostgresRotations
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName

@@ -13,8 +13,8 @@ from ...application.ports.storage import HealthCheck, Transaction, UnitOfWork
 from ...domain.accounts import Account, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
-from ...domain.clients import ClientId, ClientStatus
-from ...domain.sessions import RefreshClaim, Session, SessionId, SessionPolicy
+from ...domain.clients import Client, ClientId, ClientStatus
+from ...domain.sessions import Holder, RefreshClaim, Session, SessionId, SessionPolicy
 from .clients import MemoryClients
 from .directory import MemoryDirectory, MemoryRoles
 from .exports import MemoryExports
@@ -188,6 +188,9 @@ class MemoryCallers(CallerReader):
             return None
         return frozenset(client.scopes)
 
+    async def client(self, client_id: ClientId) -> Client | None:
+        return self._storage.committed.clients.get(client_id)
+
     async def by_username(self, username: Username) -> Account | None:
         return await MemoryAccounts(self._storage.committed).find_by_username(username)
 
@@ -204,16 +207,18 @@ class MemoryRotations(Rotations):
 
     async def rotate(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
-    ) -> tuple[Session, Account] | None:
+    ) -> Holder | None:
         async with self._storage.alone():
             tables = self._storage.committed.copy()
             session = tables.sessions.get(claim.session_id)
             if session is None or session.generation != claim.generation:
                 return None
             turned = await MemorySessions(tables).turn(claim, secret_hash, now, policy)
-            if turned is not None:
-                self._storage.committed = tables
-            return turned
+            if turned is None:
+                return None
+            self._storage.committed = tables
+            session, account = turned
+            return session.holder(account.roles)
 
 
 class MemorySignIns(SignIns):

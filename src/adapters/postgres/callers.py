@@ -8,13 +8,14 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from ...application.ports.sessions import CallerReader
 from ...domain.accounts import Account, AccountStatus, Username
 from ...domain.addresses import EmailAddress
-from ...domain.clients import ClientId, ClientStatus
+from ...domain.clients import Client, ClientId, ClientStatus
 from ...domain.sessions import SessionId
 from .accounts import BY_EMAIL, BY_USERNAME, UNPROVEN
 from .connection import Prepared
-from .engine import READ_POOL_SIZE, ReadPool
-from .rows import account_columns, row_to_account
-from .tables import MOMENT, accounts, clients, sessions
+from .engine import READ_POOL_SIZE
+from .read_pool import ReadPool
+from .rows import account_columns, row_to_account, rows_to_client
+from .tables import MOMENT, accounts, client_secrets, clients, sessions
 
 _now = bindparam("now", type_=MOMENT)
 _STATEMENT = (
@@ -28,6 +29,13 @@ _STATEMENT = (
         accounts.c.status == literal_column(f"'{AccountStatus.ACTIVE.value}'"),
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
     )
+)
+_CLIENT = Prepared(
+    select(*clients.columns, *(one.label(f"secret__{one.name}") for one in client_secrets.columns))
+    .outerjoin_from(clients, client_secrets, client_secrets.c.client_id == clients.c.id)
+    .where(clients.c.id == bindparam("client_id"))
+    .order_by(client_secrets.c.created_at, client_secrets.c.id),
+    read=True,
 )
 _CLIENT_SQL = f"SELECT scopes FROM {clients.name} WHERE id = $1 AND status = $2"  # noqa: S608
 _BY_USERNAME = Prepared(BY_USERNAME, read=True)
@@ -59,6 +67,11 @@ class PostgresCallers(CallerReader):
     async def client_scopes(self, client_id: ClientId) -> frozenset[str] | None:
         row = await self._pool.fetchrow(_CLIENT_SQL, client_id, ClientStatus.ACTIVE.value)
         return None if row is None else frozenset(row["scopes"])
+
+    async def client(self, client_id: ClientId) -> Client | None:
+        arguments = _CLIENT.arguments({"client_id": client_id})
+        rows = await self._pool.fetch(_CLIENT.sql, *arguments)
+        return rows_to_client(rows) if rows else None
 
     async def by_username(self, username: Username) -> Account | None:
         arguments = _BY_USERNAME.arguments({"key": username.key})

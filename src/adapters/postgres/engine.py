@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from .dsn import to_dsn, without_pool_mode
-from .failures import outages_as_unavailable
 
 CONNECT_TIMEOUT = 2.0
 CHECKOUT_TIMEOUT = 2.0
@@ -89,7 +88,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
     dsn = to_dsn(url)
 
     async def connected() -> asyncpg.Connection:
-        return await _connect_observed(dsn)
+        return await connect_observed(dsn)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -175,7 +174,7 @@ def _is_unanswered(context: ExceptionContext) -> bool:
     return not isinstance(cause, (asyncpg.PostgresError, ValueError))
 
 
-async def _connect_observed(dsn: str, **options: Any) -> asyncpg.Connection:
+async def connect_observed(dsn: str, **options: Any) -> asyncpg.Connection:
     """Connect, and tell of what goes past Core: the driver does not log what Core prepares."""
     connection = await connect(dsn, **options)
     if (observer := _observer) is not None:
@@ -186,76 +185,3 @@ async def _connect_observed(dsn: str, **options: Any) -> asyncpg.Connection:
 
         connection.add_query_logger(ended)
     return connection
-
-
-async def _keep_state(connection: asyncpg.Connection) -> None:
-    """Skip the reset query: single reads change nothing on a connection."""
-
-
-class ReadPool:
-    """Connections for single reads on asyncpg itself; opened on demand, never in a transaction."""
-
-    def __init__(self, url: str, *, size: int) -> None:
-        self._dsn = to_dsn(url)
-        self._size = size
-        self._pool: asyncpg.Pool | None = None
-        self._turns = asyncio.Semaphore(size)
-
-    async def open(self) -> None:
-        """Make the pool on the running loop; connects nothing, so the database may be down."""
-        # First come, first served: in the pool's own queue whoever comes while a connection is
-        # handed back overtakes all who wait, and some wait ten times as long as most.
-        self._turns = asyncio.Semaphore(self._size)
-        self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self._size,
-            max_inactive_connection_lifetime=0,
-            connect=_connect_observed,
-            reset=_keep_state,
-        )
-
-    async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
-
-    async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
-        """Read one row; raises Unavailable."""
-        found: Awaitable[asyncpg.Record | None] = self._ask(lambda c: c.fetchrow(sql, *arguments))
-        return await found
-
-    async def fetch(self, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
-        """Read all rows; raises Unavailable."""
-        found: Awaitable[Sequence[asyncpg.Record]] = self._ask(lambda c: c.fetch(sql, *arguments))
-        return await found
-
-    async def _ask(self, question: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
-        if self._pool is None:
-            raise RuntimeError("The pool is not open.")
-        with outages_as_unavailable():
-            await self._wait_for_turn()
-            try:
-                return await self._ask_one_of(self._pool, question)
-            finally:
-                self._turns.release()
-
-    async def _wait_for_turn(self) -> None:
-        if self._turns.locked():
-            async with asyncio.timeout(CHECKOUT_TIMEOUT):
-                await self._turns.acquire()
-        else:
-            await self._turns.acquire()
-
-    @staticmethod
-    async def _ask_one_of(
-        pool: asyncpg.Pool, question: Callable[[asyncpg.Connection], Awaitable[Any]]
-    ) -> Any:
-        async with pool.acquire(timeout=CHECKOUT_TIMEOUT) as connection:
-            try:
-                return await question(connection)
-            except BaseException as error:
-                # In doubt, also when the caller gave up: releasing it would wait.
-                if not isinstance(error, asyncpg.PostgresError):
-                    connection.terminate()
-                raise

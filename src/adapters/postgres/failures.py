@@ -1,7 +1,6 @@
 """What the driver and the pool can raise, told apart: an outage, or a mistake of ours."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
@@ -33,11 +32,21 @@ def _cause(error: BaseException) -> BaseException:
     return error.driver_exception if isinstance(error, DBAPIError) else error
 
 
-@contextmanager
-def outages_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except _FAILURES as error:
-        if isinstance(_cause(error), _MISTAKES):
-            raise
-        raise Unavailable from error
+class _Translating(AbstractContextManager[None]):
+    """Without state, so that one does for all: the library's way costs each statement its own."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, _FAILURES) and not isinstance(_cause(error), _MISTAKES):
+            raise Unavailable from error
+
+
+_TRANSLATING = _Translating()
+
+
+def outages_as_unavailable() -> AbstractContextManager[None]:
+    return _TRANSLATING

@@ -10,7 +10,7 @@ from ...application.ports.storage import HealthCheck
 from ...domain.audit import AuditType
 from ...domain.errors import Unavailable
 from ...domain.keys import KeyState
-from .engine import ReadPool
+from .read_pool import ReadPool
 from .revisions import is_behind
 
 _LIMIT = 1.0

@@ -7,7 +7,8 @@ import asyncpg
 from ...application.ports.limits import RateLimiter
 from ...application.ports.security import Clock
 from ...domain.limits import MEMORY, MOST_STRIKES, Budget, Decision
-from .engine import READ_POOL_SIZE, ReadPool
+from .engine import READ_POOL_SIZE
+from .read_pool import ReadPool
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

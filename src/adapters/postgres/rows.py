@@ -1,5 +1,6 @@
 """Entities to rows and back."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, Protocol, TypeVar
@@ -8,6 +9,7 @@ from sqlalchemy import ColumnElement, RowMapping, Table
 
 from ...domain.accounts import Account, AccountStatus, Username
 from ...domain.addresses import EmailAddress
+from ...domain.clients import Client, ClientSecret, ClientStatus
 from ...domain.sessions import EndReason, Session
 
 T = TypeVar("T")
@@ -55,6 +57,19 @@ def row_to_account(row: Row, prefix: str = "") -> Account:
     values["status"] = AccountStatus(values["status"])
     values["roles"] = tuple(values["roles"])
     return Account(**values)
+
+
+def rows_to_client(rows: Sequence[Row]) -> Client:
+    """Make a client of a row for each of its secrets, or of one without."""
+    values = {name: rows[0][name] for name in _names(Client) if name != "secrets"}
+    values["scopes"] = tuple(values["scopes"])
+    values["status"] = ClientStatus(values["status"])
+    held = (row for row in rows if row["secret__id"] is not None)
+    secrets = tuple(
+        ClientSecret(**{name: row[f"secret__{name}"] for name in _names(ClientSecret)})
+        for row in held
+    )
+    return Client(**values, secrets=secrets)
 
 
 def row_to_session(row: Row) -> Session:

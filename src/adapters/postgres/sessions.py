@@ -21,9 +21,10 @@ from sqlalchemy import (
 from ...application.outcomes import deciding
 from ...application.ports.sessions import Rotations, SessionRepository
 from ...domain.accounts import Account, AccountId, AccountStatus
-from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from ...domain.sessions import EndReason, Holder, RefreshClaim, Session, SessionId, SessionPolicy
 from .connection import Connection, Prepared
-from .engine import READ_POOL_SIZE, ReadPool
+from .engine import READ_POOL_SIZE
+from .read_pool import ReadPool
 from .rows import Row, account_columns, row_to_account, row_to_session, to_row
 from .tables import MOMENT, accounts, sessions
 
@@ -94,7 +95,7 @@ _ROTATE = Prepared(
         _LIVE,
         USABLE,
     )
-    .returning(*sessions.columns, *account_columns(accounts, "account__"))
+    .returning(_row.id, _row.account_id, accounts.c.roles, _row.idle_until)
 )
 _INSERT = Prepared(insert(sessions), inserts=sessions)
 _LIST = (
@@ -243,7 +244,7 @@ class PostgresRotations(Rotations):
 
     async def rotate(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
-    ) -> tuple[Session, Account] | None:
+    ) -> Holder | None:
         values = {
             "session_id": claim.session_id,
             "hashed": secret_hash,
@@ -253,7 +254,15 @@ class PostgresRotations(Rotations):
         }
         with deciding():
             row = await self._pool.fetchrow(_ROTATE.sql, *_ROTATE.arguments(values))
-        return _turned(row)
+        if row is None:
+            return None
+        session_id, account_id, roles, idle_until = row
+        return Holder(
+            session_id=session_id,
+            account_id=account_id,
+            roles=tuple(roles),
+            idle_until=idle_until,
+        )
 
 
 def _turned(row: Row | None) -> tuple[Session, Account] | None:

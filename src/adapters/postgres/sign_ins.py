@@ -11,7 +11,7 @@ from ...domain.audit import AuditEntry
 from ...domain.sessions import Session
 from .audit import IS_WANTED
 from .connection import Prepared
-from .engine import ReadPool
+from .read_pool import ReadPool
 from .rows import to_row
 from .sessions import USABLE
 from .tables import accounts, audit_events, sessions

@@ -46,7 +46,7 @@ from .parts import Parts
 def oauth(parts: Parts) -> OAuth:
     p, auditor, limits = parts.ports, parts.auditor, parts.limits
     return OAuth(
-        authenticate_client=AuthenticateClient(p.uow, limits, auditor, p.now),
+        authenticate_client=AuthenticateClient(p.uow, p.callers, limits, auditor, p.now),
         grant_to_client=GrantToClient(parts.issuer, p.now),
         revoke=Revoke(p.uow, limits, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
         introspect=Introspect(p.uow, parts.authenticate, p.refresh_tokens),

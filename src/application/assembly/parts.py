@@ -31,6 +31,7 @@ class Parts:
     reauthenticate: Reauthenticate
     issuer: Issuer
     authenticate: Authenticate
+    is_joined: bool = False
 
     @classmethod
     def of(cls, p: Ports, policies: Policies, subscribers: Sequence[Subscriber]) -> "Parts":
@@ -62,4 +63,4 @@ class Parts:
         The auditor keeps its own for refusals, which must be remembered whatever becomes of
         those transactions.
         """
-        return replace(self, ports=replace(self.ports, uow=uow))
+        return replace(self, ports=replace(self.ports, uow=uow), is_joined=True)

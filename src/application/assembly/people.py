@@ -62,6 +62,7 @@ def _register(parts: Parts) -> Register:
     p, policies = parts.ports, parts.policies
     return Register(
         p.uow,
+        None if parts.is_joined else p.callers,
         parts.limits,
         p.hasher,
         p.secrets,

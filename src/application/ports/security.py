@@ -114,8 +114,8 @@ class RefreshTokens(Protocol):
         """Open; None for anything that is not authentic, in one spelling only."""
         ...
 
-    def successor(self, token: str) -> str:
-        """Seal the next generation of an authentic token, with that token's own key."""
+    def successor(self, claim: RefreshClaim) -> str:
+        """Seal the next generation of a claim that was opened, with its token's own key."""
         ...
 
 

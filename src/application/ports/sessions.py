@@ -7,8 +7,8 @@ from typing import Protocol
 from ...domain.accounts import Account, AccountId, Username
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditEntry
-from ...domain.clients import ClientId
-from ...domain.sessions import EndReason, RefreshClaim, Session, SessionId, SessionPolicy
+from ...domain.clients import Client, ClientId
+from ...domain.sessions import EndReason, Holder, RefreshClaim, Session, SessionId, SessionPolicy
 
 
 class SessionRepository(Protocol):
@@ -88,6 +88,10 @@ class CallerReader(Protocol):
         """Read what an active client may do, likewise; None when disabled or not there."""
         ...
 
+    async def client(self, client_id: ClientId) -> Client | None:
+        """Read a machine client with its secrets, disabled or not, in one query, uncached."""
+        ...
+
     async def by_username(self, username: Username) -> Account | None:
         """Read who holds a username, as `AccountRepository.find_by_username` does."""
         ...
@@ -102,7 +106,7 @@ class CallerReader(Protocol):
 class Rotations(Protocol):
     async def rotate(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
-    ) -> tuple[Session, Account] | None:
+    ) -> Holder | None:
         """Turn a live session whose current token this is; committed when this returns.
 
         None for every other token, and then nothing is written: `SessionRepository.turn` judges

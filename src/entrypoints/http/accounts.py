@@ -1,10 +1,9 @@
 """Routes of an account: registration, proof of the address, the caller's own account."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ...application.accounts import UNSET, Accounts
@@ -87,7 +86,7 @@ def registration_router(
         body: Registration,
         client: Client,
         keyed: Repeatable,
-        accept_language: Annotated[str | None, Header(include_in_schema=False)] = None,
+        request: Request,
     ) -> Response:
         """Answer the same whether or not the address is known; a mail with a link follows."""
         account = await accounts.register(
@@ -95,7 +94,7 @@ def registration_router(
             email=body.email,
             password=body.password,
             bio=body.bio,
-            locale=preferred_locale(accept_language) if body.locale is None else body.locale,
+            locale=_preferred_locale(request) if body.locale is None else body.locale,
             client=client,
             once=once(idempotency, keyed, _registered),
         )
@@ -148,6 +147,10 @@ def registration_router(
         await accounts.undo_email_change(token=body.token, client=client)
 
     return api
+
+
+def _preferred_locale(request: Request) -> str | None:
+    return preferred_locale(request.headers.get("accept-language"))
 
 
 def _registered(account: Account | None) -> Response:

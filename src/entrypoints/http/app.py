@@ -35,7 +35,7 @@ from .openapi import Application
 from .options import HttpOptions, Routes, Unmeasured, unlogged
 from .paths import location
 from .principal import guarded
-from .routing import RouteIndex
+from .routing import RouteIndex, Shortcut
 
 __all__ = ["HttpOptions", "Routes", "create_app", "create_management_app"]
 
@@ -57,8 +57,10 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
     if options.has_own_pages and Routes.PAGES in options.routes:
         app.router.routes.extend(pages.routes(gatepost))
     app.router.routes.extend(operations.metrics_routes(options))
-    app.router.routes.insert(0, RouteIndex(app.routes))
-    return app
+    index = RouteIndex(app.routes)
+    app.router.routes.insert(0, index)
+    app.add_middleware(Shortcut, index=index, refusals=app.exception_handlers)
+    return _within_layer(app, options)
 
 
 def create_management_app(gatepost: Gatepost, options: HttpOptions) -> Application:
@@ -74,12 +76,12 @@ def create_management_app(gatepost: Gatepost, options: HttpOptions) -> Applicati
     app = _application(own)
     app.router.routes.extend(operations.router(gatepost.checks, own).routes)
     app.router.routes.extend(operations.metrics_routes(own))
-    return app
+    return _within_layer(app, own)
 
 
 def _application(options: HttpOptions) -> Application:
     problems = Problems(options.public_url)
-    app = Application(
+    return Application(
         title="Gatepost",
         summary="Accounts, sessions and tokens.",
         version=options.version,
@@ -97,7 +99,10 @@ def _application(options: HttpOptions) -> Application:
             HTTPException: problems.on_http_exception,
         },
     )
-    app.add_middleware(Layer, options=options, problems=problems)
+
+
+def _within_layer(app: Application, options: HttpOptions) -> Application:
+    app.add_middleware(Layer, options=options, problems=Problems(options.public_url))
     return app
 
 

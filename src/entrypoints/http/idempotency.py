@@ -6,6 +6,8 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,9 +29,30 @@ _Key = Annotated[
 ]
 
 
-async def _keyed(request: Request, key: _Key = None) -> KeyedRequest:
+_KEY = "Idempotency-Key"
+_checked = TypeAdapter(_Key).validate_python
+
+
+def keyed_request(request: Request, body: bytes) -> KeyedRequest:
+    """Read the key as the framework does for `Repeatable`; raises RequestValidationError."""
+    key = request.headers.get(_KEY)
+    try:
+        key = None if key is None else _checked(key)
+    except ValidationError as refused:
+        faults = refused.errors(include_url=False)
+        for each in faults:
+            each["loc"] = ("header", _KEY)
+        raise RequestValidationError(faults) from None
+    return _of_route(request, key, body)
+
+
+def _of_route(request: Request, key: str | None, body: bytes) -> KeyedRequest:
     route = f"{request.method} {request.scope['path']}"
-    return KeyedRequest(route=route, key=key, body=await request.body())
+    return KeyedRequest(route=route, key=key, body=body)
+
+
+async def _keyed(request: Request, key: _Key = None) -> KeyedRequest:
+    return _of_route(request, key, await request.body())
 
 
 Repeatable = Annotated[KeyedRequest, Depends(_keyed)]

@@ -5,7 +5,8 @@ import math
 import re
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from .errors import MALFORMED, UNSUPPORTED_MEDIA_TYPE, RequestRefused, invalid
 from .validation import fault, pointer_to
@@ -31,25 +32,48 @@ class JsonRequest(Request):
         return self._parsed
 
 
-async def read_json(request: Request, *, required: bool) -> JsonRequest:
-    """Read one JSON object; raises RequestRefused with 400, 413, 415 or 422."""
-    announced = request.headers.getlist("content-type")
+async def read_json(request: Request, *, required: bool) -> tuple[bytes, object]:
+    """Read one JSON object as it came and parsed; raises RequestRefused (400, 413, 415, 422)."""
+    announced, encodings = list[bytes](), list[bytes]()
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            announced.append(value)
+        elif name == b"content-encoding":
+            encodings.append(value)
     if announced or required:
         _check_media_type(announced)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if encodings and encodings[0].lower() != b"identity":
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
-    raw = await request.body()
+    raw = await _read(request.receive)
     if not raw and not required:
-        return JsonRequest(request, raw, None)
+        return raw, None
     # What sends a body without a type is no client of this API, but perhaps a form elsewhere.
     _check_media_type(announced)
-    return JsonRequest(request, raw, parse_object(raw))
+    return raw, parse_object(raw)
 
 
-def _check_media_type(announced: list[str]) -> None:
-    plain = announced[0].lower().replace(" ", "").replace('"', "") if announced else ""
-    if len(announced) != 1 or plain.rstrip(";") not in _JSON_TYPES:
+async def _read(receive: Receive) -> bytes:
+    """Do what the framework does by a generator, at a third of its cost."""
+    pieces, more = list[bytes](), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_media_type(announced: list[bytes]) -> None:
+    if len(announced) != 1 or not _is_json(announced[0]):
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
+
+
+def _is_json(media_type: bytes) -> bool:
+    if media_type == b"application/json":
+        return True
+    plain = media_type.decode("latin-1").lower().replace(" ", "").replace('"', "")
+    return plain.rstrip(";") in _JSON_TYPES
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -58,9 +82,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         text = raw.decode("utf-8")
         if "\0" in text:
             raise invalid(fault("", "nul_character"))
-        parsed = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse, parse_float=_float
-        )
+        parsed = _decode(text)
     except (ValueError, RecursionError):
         # ValueError: broken UTF-8, no JSON, or a number with thousands of digits.
         raise RequestRefused(MALFORMED) from None
@@ -91,6 +113,12 @@ def _float(digits: str) -> float:
     if math.isinf(number):
         raise ValueError
     return number
+
+
+# Made once: making one takes longer than reading a small form with it.
+_decode = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse, parse_float=_float
+).decode
 
 
 def _check_text(parsed: dict[str, Any]) -> None:

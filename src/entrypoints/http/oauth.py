@@ -18,10 +18,12 @@ from ...domain.clients import Client as MachineClient
 from ...domain.errors import GatepostError, InvalidClient, InvalidGrant, Kind
 from ...domain.roles import Principal, Scope
 from ...domain.tokens import FIRST_PARTY_CLIENT
+from .client_address import client_of
 from .errors import ProblemType, RequestRefused
 from .form_body import OAuthForm, read_form
 from .oauth_errors import NO_STORE
-from .principal import Client, bearer_token
+from .principal import bearer_token
+from .routing import PlainRoute
 from .schemas import Tokens, json_answer
 
 UNSUPPORTED_GRANT_TYPE = ProblemType(
@@ -195,7 +197,9 @@ async def _caller(
 
 
 def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
-    api = APIRouter(prefix="/oauth2", tags=["OAuth 2.0"], responses=_ERROR_RESPONSES)
+    api = APIRouter(
+        prefix="/oauth2", tags=["OAuth 2.0"], responses=_ERROR_RESPONSES, route_class=PlainRoute
+    )
     grants = _Grants(gatepost, password_grant)
     tokens = gatepost.policies.tokens
 
@@ -215,9 +219,9 @@ def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
             client_secret="Unless HTTP Basic brings it.",  # noqa: S106
         ),
     )
-    async def issue_tokens(request: Request, client: Client) -> Response:
+    async def issue_tokens(request: Request) -> Response:
         """Errors are those of RFC 6749; each refusal of a login is one `invalid_grant`."""
-        return await grants(await read_form(request), client)
+        return await grants(await read_form(request), client_of(request.scope))
 
     @api.post(
         "/revoke",
@@ -225,9 +229,9 @@ def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
         summary="End the session of a token",
         openapi_extra=_BY_CLIENT | _form(token="Of either kind.", token_type_hint="Ignored."),  # noqa: S106
     )
-    async def revoke_token(request: Request, client: Client) -> Response:
+    async def revoke_token(request: Request) -> Response:
         """Answer 200 for unknown tokens too (RFC 7009)."""
-        form = await read_form(request)
+        form, client = await read_form(request), client_of(request.scope)
         first = _is_first_party(form)
         presenter = None if first else await _authenticated(gatepost, form, client)
         try:
@@ -248,9 +252,9 @@ def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
         | _form(token="Of either kind.", token_type_hint="Ignored."),  # noqa: S106
         responses={403: {"model": OAuthError, "description": "`insufficient_scope`."}},
     )
-    async def introspect_token(request: Request, client: Client) -> Response:
+    async def introspect_token(request: Request) -> Response:
         """For a bearer or a machine client with the scope `tokens:introspect` (RFC 7662)."""
-        actor, form = await _caller(gatepost, request, client)
+        actor, form = await _caller(gatepost, request, client_of(request.scope))
         found = await gatepost.oauth.introspect(actor=actor, token=form.require("token"))
         answer = Introspection.of(found, tokens.issuer, tokens.audience)
         content = answer.model_dump_json(exclude_none=True)

@@ -1,7 +1,7 @@
 """Who is calling: checked before anything in the request is read."""
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, get_args
 
@@ -20,12 +20,13 @@ from ...domain.audit import ClientContext
 from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
-from .json_body import read_json
-from .routing import plain
+from .idempotency import Repeatable, keyed_request
+from .json_body import JsonRequest, read_json
+from .routing import DirectRoute, Handler
 
 PRINCIPAL_KEY = "gatepost.principal"
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_Find = Callable[[Request, bytes], Any]
 
 
 class _Bearer(SecurityBase):
@@ -85,18 +86,20 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
     The framework reads the body first, which would tell strangers what is wrong with theirs.
     """
 
-    class GuardedRoute(APIRoute):
+    class GuardedRoute(DirectRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
-                self.app = plain(self.get_route_handler())
+                self.answer_by(self.get_route_handler())
 
         def get_route_handler(self) -> Handler:
             inner, scopes = super().get_route_handler(), _scopes_needed(self.endpoint)
             if self.body_field is not None:
+                required = self.body_field.field_info.is_required()
                 if (form := _form_of(self.endpoint)) is not None:
-                    inner = _filling(self.endpoint, *form)
-                inner = _reading_json(inner, required=self.body_field.field_info.is_required())
+                    inner = _filling(self.endpoint, *form, required=required)
+                else:
+                    inner = _reading_json(inner, required=required)
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
             return inner if scopes is None else _checking(authenticate, scopes, inner)
@@ -120,7 +123,7 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
 
 def _reading_json(inner: Handler, *, required: bool) -> Handler:
     async def handle(request: Request) -> Response:
-        return await inner(await read_json(request, required=required))
+        return await inner(JsonRequest(request, *await read_json(request, required=required)))
 
     return handle
 
@@ -136,47 +139,66 @@ def _straight(endpoint: Callable[..., Any]) -> Handler:
 
 
 def _filling(
-    endpoint: Callable[..., Any], name: str, validate: Callable[[Any], BaseModel | None]
+    endpoint: Callable[..., Any],
+    name: str,
+    validate: Callable[[Any], BaseModel | None],
+    *,
+    required: bool,
 ) -> Handler:
     """Call an endpoint with its form: hot routes need nothing else of the framework."""
     others = {
-        other: _itself if parameter.annotation is Request else _client_of
+        other: find
         for other, parameter in inspect.signature(endpoint).parameters.items()
-        if other != name
+        if (find := _finder_of(parameter.annotation)) is not None
     }
 
     async def handle(request: Request) -> Response:
+        raw, parsed = await read_json(request, required=required)
+        # All of a request's faults are told at once.
+        faults, given = list[Any](), dict[str, Any]()
+        for other, find in others.items():
+            try:
+                given[other] = find(request, raw)
+            except RequestValidationError as refused:
+                faults += refused.errors()
         try:
-            form = validate(await request.json())
+            given[name] = validate(parsed)
         except ValidationError as refused:
-            faults = refused.errors(include_url=False)
-            for each in faults:
-                each["loc"] = ("body", *each["loc"])
-            raise RequestValidationError(faults) from None
-        given = {other: find(request) for other, find in others.items()}
-        answer: Response = await endpoint(**given, **{name: form})
+            faults += _in_body(refused)
+        if faults:
+            raise RequestValidationError(faults)
+        answer: Response = await endpoint(**given)
         return answer
 
     return handle
 
 
-def _itself(request: Request) -> Request:
-    return request
+def _in_body(refused: ValidationError) -> list[Any]:
+    return [{**each, "loc": ("body", *each["loc"])} for each in refused.errors(include_url=False)]
 
 
-def _client_of(request: Request) -> ClientContext:
-    return client_of(request.scope)
+# What an endpoint may take beside its form without the framework's dependencies.
+_FOUND: tuple[tuple[Any, _Find], ...] = (
+    (Request, lambda request, _: request),
+    (Client, lambda request, _: client_of(request.scope)),
+    (Repeatable, keyed_request),
+)
+
+
+def _finder_of(annotation: Any) -> _Find | None:
+    # By identity: not every annotation can be hashed.
+    return next((find for known, find in _FOUND if known is annotation), None)
 
 
 def _form_of(
     endpoint: Callable[..., Any],
 ) -> tuple[str, Callable[[Any], BaseModel | None]] | None:
-    """Find the form of an endpoint that takes nothing but it, the request and the client."""
+    """Find the form of an endpoint that takes nothing else but what is in `_FOUND`."""
     signature = inspect.signature(endpoint)
     rest = {
         name: parameter.annotation
         for name, parameter in signature.parameters.items()
-        if parameter.annotation is not Request and parameter.annotation is not Client
+        if _finder_of(parameter.annotation) is None
     }
     if signature.return_annotation is not Response or len(rest) != 1:
         return None

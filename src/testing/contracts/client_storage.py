@@ -100,6 +100,17 @@ class ClientContract:
         # Its secret's id is free again, so the row went too.
         await store(uow, client)
 
+    async def test_a_client_is_read_with_its_secrets_by_itself(
+        self, uow: UnitOfWork, callers: CallerReader
+    ) -> None:
+        secrets = tuple(a_client_secret(now=NOW + number * SECOND) for number in range(2))
+        full = replace(a_client(), secrets=secrets, status=ClientStatus.DISABLED)
+        empty = a_client(scopes=())
+        await store(uow, full, empty)
+        assert await callers.client(full.id) == full
+        assert await callers.client(empty.id) == empty
+        assert await callers.client(ClientId(new_id())) is None
+
     async def test_the_scopes_of_an_active_client_are_read_by_themselves(
         self, uow: UnitOfWork, callers: CallerReader
     ) -> None:

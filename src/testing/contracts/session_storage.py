@@ -512,7 +512,7 @@ class RotationsContract:
         session = a_session(account)
         await signed_in(uow, account, session)
         rotated = await rotations.rotate(a_claim(session), session.secret_hash, NOW, POLICY)
-        assert rotated == (session.turn(0, NOW, POLICY), account)
+        assert rotated == session.turn(0, NOW, POLICY).holder(account.roles)
         async with uow() as tx:
             assert await tx.sessions.list_live(account.id, NOW) == [session.turn(0, NOW, POLICY)]
 

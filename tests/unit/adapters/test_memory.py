@@ -293,8 +293,6 @@ def test_the_same_key_opens_what_another_cipher_sealed() -> None:
 def test_impossible_refresh_tokens_are_errors(refresh_tokens: MemoryRefreshTokens) -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         refresh_tokens.seal(RefreshClaim(SessionId(new_id()), b"short", 0))
-    with pytest.raises(ValueError, match="not authentic"):
-        refresh_tokens.successor("gpr_00")
 
 
 def test_an_access_token_from_the_future_is_refused(

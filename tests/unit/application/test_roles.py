@@ -14,7 +14,6 @@ from gatepost.domain.errors import (
     ValidationFailed,
 )
 from gatepost.domain.roles import ADMIN, USER, Scope
-from gatepost.testing.builders import an_account
 from tests.unit.application.service import CLIENT, Service
 from tests.unit.application.staff import OPERATOR, clerk, has_admin, puts_role, sets_roles
 
@@ -144,4 +143,4 @@ async def test_a_role_name_without_a_role_gives_nothing(service: Service) -> Non
 async def test_who_has_no_own_role_costs_no_read() -> None:
     no_storage = cast(Transaction, None)
     for named in ((), (ADMIN,), (ADMIN, USER)):
-        assert list(await own_roles(no_storage, an_account(roles=named))) == []
+        assert list(await own_roles(no_storage, named)) == []

@@ -377,6 +377,9 @@ class _Down(MemoryUnitOfWork, CallerReader):
     async def client_scopes(self, *_: object) -> None:
         raise Unavailable
 
+    async def client(self, *_: object) -> None:
+        raise Unavailable
+
     async def by_username(self, *_: object) -> None:
         raise Unavailable
 
