@@ -190,7 +190,7 @@ up: image $(SECRETS)  ## Start everything that production has, behind https://12
 down:  ## End what `make up` started, and remove its data
 	@mkdir -p $(SECRETS)
 	@docker compose down --volumes --remove-orphans
-	@rm -rf $(SECRETS)
+	@rm -rf $(SECRETS); rmdir .gatepost 2> /dev/null || true
 
 # Readable for the user of the containers, in a folder that is closed to others.
 $(SECRETS):
