@@ -100,7 +100,9 @@ async def measured(urls: dict[int, str], rounds: int) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     sizes = list(result["bytes"])
     lines = [
-        "| operation | " + " | ".join(f"{size:,}" for size in sizes) + " | ratio | ratio of the least |",
+        "| operation | "
+        + " | ".join(f"{size:,}" for size in sizes)
+        + " | ratio | ratio of the least |",
         "| --- |" + " --- |" * (len(sizes) + 2),
     ]
     for name, each in result["operations"].items():
