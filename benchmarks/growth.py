@@ -21,6 +21,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from benchmarks import plans, seed
 from benchmarks.macro import facts
 from benchmarks.plot import bars
@@ -98,7 +100,9 @@ async def measured(urls: dict[int, str], rounds: int) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     sizes = list(result["bytes"])
     lines = [
-        "| operation | " + " | ".join(f"{size:,}" for size in sizes) + " | ratio | of the least |",
+        "| operation | "
+        + " | ".join(f"{size:,}" for size in sizes)
+        + " | ratio | ratio of the least |",
         "| --- |" + " --- |" * (len(sizes) + 2),
     ]
     for name, each in result["operations"].items():
@@ -117,23 +121,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="keep the databases here, for the next run")
     parser.add_argument("--plans", type=Path, help="write the plans at the last size here")
     options = parser.parse_args()
-    options.into.mkdir(parents=True, exist_ok=True)
+    if len(options.sizes) < 2:
+        parser.error("one size alone tells no growth")
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or Path(folder)
         os.environ |= SETTINGS | {"GATEPOST_DATA_DIR": str(data / "service")}
         with seed.cluster(data / "postgres") as server:
             urls = {size: filled(server, size) for size in options.sizes}
-            result = asyncio.run(measured(urls, options.rounds))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                write(runner.run(measured(urls, options.rounds)), options.into)
             if options.plans:
                 size = options.sizes[-1]
                 options.plans.write_text(asyncio.run(plans.page(urls[size], size)))
-    (options.into / "growth.json").write_text(json.dumps(result, indent=2) + "\n")
-    last, title = (
-        options.sizes[-1],
-        f"CPU time with {options.sizes[-1]:,} accounts, in times of {options.sizes[0]:,}",
-    )
+
+
+def write(result: dict[str, Any], into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "growth.json").write_text(json.dumps(result, indent=2) + "\n")
+    first, *_, last = result["bytes"]
+    title = f"CPU time with {last:,} accounts, in times of that with {first:,}"
     ratios = {name: each["ratio"][last] for name, each in result["operations"].items()}
-    (options.into / "growth.svg").write_text(bars(title, ratios, ".2f"))
+    (into / "growth.svg").write_text(bars(title, ratios, ".2f"))
     print(table(result))
 
 

@@ -23,6 +23,7 @@ import pytest
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.asgi import Direct
 from benchmarks.cpu import nanoseconds
 from benchmarks.population import claims
 from benchmarks.statements import SQL, Subject, store
@@ -180,31 +181,13 @@ def test_part(name: str, measure: Measure) -> None:
     measure(plain(parts()[name]))
 
 
-def asgi(app: Any, path: str) -> Call:
-    scope = {
-        **{"type": "http", "http_version": "1.1", "method": "GET", "path": path},
-        **{"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http"},
-        **{"headers": [(b"host", b"x")], "client": ("192.0.2.1", 5), "server": ("x", 80)},
-    }
-
-    async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(_: object) -> None:
-        return None
-
-    async def ask() -> None:
-        await asyncio.create_task(app(dict(scope), receive, send))
-
-    return ask
-
-
 @pytest.mark.benchmark(group="HTTP without a socket", timer=seconds_a_call)
 @pytest.mark.parametrize("path", ["/livez", "/.well-known/jwks.json"])
 def test_answer(path: str, measure: Measure, loop: asyncio.AbstractEventLoop) -> None:
     gatepost = assemble(memory_ports(), POLICIES)
     loop.run_until_complete(gatepost.keys.load())
-    measure(asgi(create_app(gatepost), path))
+    app = Direct(create_app(gatepost))
+    measure(lambda: app.ask("GET", path))
 
 
 @pytest.fixture(scope="module")

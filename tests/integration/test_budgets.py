@@ -51,7 +51,7 @@ PACKAGES = {
     *("typing_inspection", "uvicorn"),
 }
 LATE = {"aiosmtplib", "alembic", "celery", "h11", "httpx2", "mako", "redis"}
-TOOLS = {"werkzeug", "yaml", "sphinx", "IPython"}
+TOOLS = {"IPython", "colorama", "sphinx", "werkzeug", "yaml"}
 LOADED = """
 import json, sys
 import gatepost.entrypoints.cli.service, gatepost.entrypoints.database
