@@ -7,15 +7,19 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from gatepost.application.ports.storage import UnitOfWork
+from gatepost.domain.clients import ClientSecret
+from gatepost.domain.roles import Scope
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.settings import load
+from gatepost.testing.builders import NOW, a_client, new_id
 from tests.integration.tap import Counts, Tap
 from tests.service import PASSWORD
 
@@ -27,6 +31,7 @@ BUDGETS = {
     "keys": (Counts(0, 0, 0, 0), 240),
     "me": (Counts(1, 1, 0, 0), 330),
     "refresh": (Counts(1, 1, 1, 1), 900),
+    "introspect": (Counts(2, 2, 0, 0), 450),
     "log in": (Counts(2, 2, 2, 1), 900),
     # Of a job the tag tells nothing: its statement only ends in the insert.
     "register": (Counts(7, 7, 3, 1), 330),
@@ -50,10 +55,20 @@ class Visitor:
 
     http: httpx2.AsyncClient
     tap: Tap
+    uow: UnitOfWork
 
     def register(self, name: str) -> Ask:
         form = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
         return lambda: self.http.post("/v1/register", json=form)
+
+    async def machine(self) -> dict[str, str]:
+        """Store a machine client that may introspect; return what it shows."""
+        secret = ClientSecret.issue(new_id(), "a secret", NOW, None)
+        client = replace(a_client(scopes=(Scope.TOKENS_INTROSPECT,)), secrets=(secret,))
+        async with self.uow() as tx:
+            await tx.clients.add(client)
+            await tx.commit()
+        return {"client_id": str(client.id), "client_secret": "a secret"}
 
     async def cost(self, ask: Ask) -> tuple[Counts, int]:
         """Count the second of its kind: the first prepares its statements."""
@@ -66,7 +81,7 @@ class Visitor:
 
 @pytest.fixture
 async def visitor(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, uow: UnitOfWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Visitor]:
     monkeypatch.setenv("GATEPOST_ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "false")
     monkeypatch.setenv("GATEPOST_LIMITS__ENABLED", "false")
@@ -77,7 +92,7 @@ async def visitor(
         async with open_gatepost(settings) as gatepost:
             transport = httpx2.ASGITransport(create_app(gatepost))
             async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
-                yield Visitor(http, tap)
+                yield Visitor(http, tap, uow)
 
 
 async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None:
@@ -86,6 +101,7 @@ async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None
     login = {"login": "ada@example.com", "password": PASSWORD}
     tokens = (await http.post("/v1/sessions", json=login)).json()
     bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    question = {"token": tokens["access_token"], **await visitor.machine()}
     names = iter(("grace", "edith"))
 
     async def refresh() -> httpx2.Response:
@@ -99,6 +115,7 @@ async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None
         "keys": lambda: http.get("/.well-known/jwks.json"),
         "me": lambda: http.get("/v1/users/me", headers=bearer),
         "refresh": refresh,
+        "introspect": lambda: http.post("/oauth2/introspect", data=question),
         "log in": lambda: http.post("/v1/sessions", json=login),
         "register": lambda: visitor.register(next(names))(),
     }
