@@ -22,18 +22,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
+from uuid import UUID
 
 from benchmarks.plot import bars
 from gatepost import __version__
 from gatepost.adapters.embedded import start
+from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.migrate import upgrade
+from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
+from gatepost.domain.clients import Client, ClientId, ClientSecret
+from gatepost.domain.roles import Scope
 from tests.service import PASSWORD, free_port
 
 HERE = Path(__file__).parent
-OPERATIONS = ("live", "keys", "me", "refresh", "log in", "register")
+OPERATIONS = ("live", "keys", "me", "refresh", "introspect", "log in", "register")
 FORM = {"username": "bench", "email": "bench@example.com", "password": PASSWORD}
 LOGIN = {"login": FORM["email"], "password": PASSWORD}
+CLIENT_ID, CLIENT_SECRET = UUID(int=0x7000_8000_0000_0000_0001), "a secret for benchmarks"
 TICKS = os.sysconf("SC_CLK_TCK")
 SETTINGS = {
     "GATEPOST_ACCOUNTS__REQUIRE_VERIFIED_EMAIL": "false",
@@ -106,9 +113,35 @@ def prepare(server: Server) -> None:
         "keys": {"path": "/.well-known/jwks.json"},
         "me": {"path": "/v1/users/me", "bearer": tokens["access_token"]},
         "refresh": {"path": "/v1/sessions/refresh"},
+        "introspect": {"path": "/oauth2/introspect", "form": introspection(tokens)},
         "log in": {"path": "/v1/sessions", "body": json.dumps(LOGIN)},
         "register": {"path": "/v1/register", "body": json.dumps(FORM)},
     }
+
+
+def introspection(tokens: Any) -> str:
+    """Ask about an access token as the machine client of `make_client`."""
+    client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    return urlencode({"token": tokens["access_token"], **client})
+
+
+async def make_client(url: str) -> None:
+    """Store a machine client that may introspect; its digest is that of a known secret."""
+    now = datetime.now(UTC)
+    secret = ClientSecret.issue(CLIENT_ID, CLIENT_SECRET, now, None)
+    client = Client(
+        id=ClientId(CLIENT_ID),
+        name="bench",
+        scopes=(Scope.TOKENS_INTROSPECT.value,),
+        secrets=(secret,),
+        created_at=now,
+        updated_at=now,
+    )
+    engine = create_engine(url)
+    async with PostgresUnitOfWork(engine)() as tx:
+        await tx.clients.add(client)
+        await tx.commit()
+    await engine.dispose()
 
 
 def renew(server: Server, connections: int) -> None:
@@ -123,6 +156,7 @@ def measure(server: Server, operation: str, options: argparse.Namespace) -> dict
     environment = os.environ | {
         "BENCH_PATH": given["path"],
         "BENCH_BODY": given.get("body", ""),
+        "BENCH_FORM": given.get("form", ""),
         "BENCH_BEARER": given.get("bearer", ""),
         "BENCH_REFRESH": " ".join(given.pop("refresh_tokens", ())),
         # A name that no earlier round has taken.
@@ -201,6 +235,7 @@ def main() -> None:
     ):
         settings = SETTINGS | {"DATABASE_URL": database.url, "GATEPOST_DATA_DIR": folder}
         asyncio.run(upgrade(database.url))
+        asyncio.run(make_client(database.url))
         with (
             serving("gatepost", [*gatepost, "--port", "{port}"], settings) as ours,
             serving("bare", bare, {}) as stick,

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,15 +29,18 @@ Standings = dict[Rule, Decision]
 _told: ContextVar[Standings | None] = ContextVar("gatepost_limits", default=None)
 
 
-@contextmanager
-def telling() -> Iterator[Standings]:
+class telling(AbstractContextManager[Standings]):
     """Collect how it stands with the limits that are spent inside, for whoever answers."""
-    standings: Standings = {}
-    token = _told.set(standings)
-    try:
-        yield standings
-    finally:
-        _told.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> Standings:
+        standings: Standings = {}
+        self._token = _told.set(standings)
+        return standings
+
+    def __exit__(self, *_: object) -> None:
+        _told.reset(self._token)
 
 
 def _tell(rule: Rule, decision: Decision) -> None:

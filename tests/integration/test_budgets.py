@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -17,9 +17,13 @@ import pytest
 from gatepost import Gatepost
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.roles import Principal
+from gatepost.application.ports.storage import UnitOfWork
+from gatepost.domain.clients import ClientSecret
+from gatepost.domain.roles import Scope
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.settings import load
+from gatepost.testing.builders import NOW, a_client, new_id
 from tests.integration.tap import Counts, Tap
 from tests.service import PASSWORD
 
@@ -35,6 +39,7 @@ BUDGETS = {
     # Of a job the tag tells nothing: its statement only ends in the insert.
     "register": (Counts(7, 7, 3, 1), 261),
     "introspect": (Counts(2, 2, 0, 0), 343),
+    "introspect as a machine": (Counts(2, 2, 0, 0), 343),
     "list": (Counts(4, 4, 0, 0), 1079),
     "search": (Counts(4, 4, 0, 0), 288),
     "audit": (Counts(4, 4, 0, 0), 1611),
@@ -68,6 +73,7 @@ class Visitor:
     http: httpx2.AsyncClient
     tap: Tap
     gatepost: Gatepost
+    uow: UnitOfWork
 
     def register(self, name: str) -> Ask:
         form = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
@@ -88,6 +94,14 @@ class Visitor:
             client=ClientContext(),
         )
         return bearing(await self.sign_in("root"))
+    async def machine(self) -> dict[str, str]:
+        """Store a machine client that may introspect; return what it shows."""
+        secret = ClientSecret.issue(new_id(), "a secret", NOW, None)
+        client = replace(a_client(scopes=(Scope.TOKENS_INTROSPECT,)), secrets=(secret,))
+        async with self.uow() as tx:
+            await tx.clients.add(client)
+            await tx.commit()
+        return {"client_id": str(client.id), "client_secret": "a secret"}
 
     async def cost(self, ask: Ask) -> tuple[Counts, int]:
         """Count the second of its kind: the first prepares its statements."""
@@ -104,7 +118,7 @@ def bearing(tokens: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 async def visitor(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, uow: UnitOfWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Visitor]:
     monkeypatch.setenv("GATEPOST_ACCOUNTS__REQUIRE_VERIFIED_EMAIL", "false")
     monkeypatch.setenv("GATEPOST_LIMITS__ENABLED", "false")
@@ -115,7 +129,7 @@ async def visitor(
         async with open_gatepost(settings) as gatepost:
             transport = httpx2.ASGITransport(create_app(gatepost))
             async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
-                yield Visitor(http, tap, gatepost)
+                yield Visitor(http, tap, gatepost, uow)
 
 
 async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None:
@@ -126,6 +140,7 @@ async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None
     bearer, admin = bearing(tokens), await visitor.administrator()
     ada = (await http.get("/v1/users/me", headers=bearer)).json()["id"]
     asked_about = {"token": tokens["access_token"]}
+    question = asked_about | await visitor.machine()
     names = iter(("grace", "edith"))
 
     async def refresh() -> httpx2.Response:
@@ -142,6 +157,7 @@ async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None
         "log in": lambda: http.post("/v1/sessions", json=login),
         "register": lambda: visitor.register(next(names))(),
         "introspect": lambda: http.post("/oauth2/introspect", data=asked_about, headers=admin),
+        "introspect as a machine": lambda: http.post("/oauth2/introspect", data=question),
         "list": lambda: http.get("/v1/users", headers=admin),
         "search": lambda: http.get("/v1/users?q=ada", headers=admin),
         "audit": lambda: http.get(f"/v1/audit-events?subject={ada}&limit=3", headers=admin),

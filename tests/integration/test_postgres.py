@@ -535,3 +535,30 @@ async def test_of_those_who_wait_for_a_read_none_overtakes_another(url: str) -> 
     await pool.close()
     for begin in range(0, 60, 12):
         assert len(set(served[begin : begin + 12])) >= 11
+
+
+async def test_a_pool_that_is_closed_cuts_what_is_being_read(url: str) -> None:
+    pool = ReadPool(url, size=2)
+    await pool.open()
+    await pool.fetchrow("SELECT 1")
+    # One on the connection that is there, one that has to connect first.
+    asked = [asyncio.create_task(pool.fetchrow("SELECT pg_sleep(2)")) for _ in range(2)]
+    await asyncio.sleep(0)
+    await pool.close()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    with pytest.raises(RuntimeError, match="not open"):
+        await pool.fetchrow("SELECT 1")
+
+
+async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(url: str) -> None:
+    pool = ReadPool(url, size=1)
+    await pool.open()
+    first = await pool.fetchrow("SELECT pg_backend_pid() AS pid")
+    assert first is not None
+    await execute(url, f"SELECT pg_terminate_backend({first['pid']})")
+    await asyncio.sleep(0.1)
+    second = await pool.fetchrow("SELECT pg_backend_pid() AS pid")
+    assert second is not None
+    assert second["pid"] != first["pid"]
+    await pool.close()

@@ -28,8 +28,10 @@ def client_ip(scope: Scope, trusted: Sequence[Network]) -> str | None:
     left of it was written by the client.
     """
     peer = scope.get("client")
-    found = _address(peer[0]) if peer else None
-    if found is None or not trusted or not _is_trusted(found, trusted):
+    if not trusted or not peer:
+        return _spelled(peer[0]) if peer else None
+    found = _address(peer[0])
+    if found is None or not _is_trusted(found, trusted):
         return str(found) if found else None
     for hop in _hops(scope):
         address = _address(hop)
@@ -69,6 +71,12 @@ def _address(text: str) -> Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+@lru_cache(maxsize=4096)
+def _spelled(text: str) -> str | None:
+    address = _address(text)
+    return str(address) if address else None
 
 
 def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:

@@ -40,15 +40,16 @@ async def read_json(request: Request, *, required: bool) -> tuple[bytes, object]
             announced.append(value)
         elif name == b"content-encoding":
             encodings.append(value)
-    if announced or required:
+    if is_checked := bool(announced or required):
         _check_media_type(announced)
     if encodings and encodings[0].lower() != b"identity":
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
     raw = await _read(request.receive)
     if not raw and not required:
         return raw, None
-    # What sends a body without a type is no client of this API, but perhaps a form elsewhere.
-    _check_media_type(announced)
+    if not is_checked:
+        # What sends a body without a type is no client of this API, but perhaps a form elsewhere.
+        _check_media_type(announced)
     return raw, parse_object(raw)
 
 

@@ -55,6 +55,15 @@ async def test_a_key_is_1_to_255_printable_characters(shared: Service, key: str)
     assert [error["parameter"] for error in body["errors"]] == ["Idempotency-Key"]
 
 
+async def test_faults_of_key_and_body_are_told_at_once(shared: Service) -> None:
+    refused = await shared.http.post(
+        "/v1/register", json={"username": "ada"}, headers={"Idempotency-Key": "x" * 256}
+    )
+    errors = assert_problem(refused, 422, "validation_failed")["errors"]
+    places = [error.get("parameter") or error["pointer"] for error in errors]
+    assert places == ["Idempotency-Key", "/email", "/password"]
+
+
 async def test_calls_that_answer_with_secrets_ignore_the_key(service: Service) -> None:
     await service.member("ada")
     body, headers = {"login": "ada", "password": PASSWORD}, {"Idempotency-Key": "k-1"}
