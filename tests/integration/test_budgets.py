@@ -15,11 +15,10 @@ import httpx2
 import pytest
 
 from gatepost import Gatepost
-from gatepost.domain.audit import ClientContext
-from gatepost.domain.roles import Principal
 from gatepost.application.ports.storage import UnitOfWork
+from gatepost.domain.audit import ClientContext
 from gatepost.domain.clients import ClientSecret
-from gatepost.domain.roles import Scope
+from gatepost.domain.roles import Principal, Scope
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.settings import load
