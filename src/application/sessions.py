@@ -78,6 +78,8 @@ class LogIn:
         scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
+        # A flood that is over its budget must not hold places while others look for one.
+        self.guesses.recall(login, device, client)
         # Before all else, the same for known and unknown: a flood must cost next to nothing, and
         # who is let in gets his hash.
         with self.hasher.place():

@@ -13,7 +13,7 @@ from ...domain.accounts import Account
 from .idempotency import Repeatable, once
 from .language import preferred_locale
 from .openapi import BODY, CALLER, KEYED, problems
-from .principal import Client, Reader, Writer
+from .principal import Client, HashingClient, Reader, Writer
 from .schemas import Form, Message, Secret, Text, User, json_answer
 
 _ADA = {"username": "ada", "email": "ada@example.com"}
@@ -85,7 +85,7 @@ def registration_router(
     )
     async def register(
         body: Registration,
-        client: Client,
+        client: HashingClient,
         keyed: Repeatable,
         accept_language: Annotated[str | None, Header(include_in_schema=False)] = None,
     ) -> Response:
