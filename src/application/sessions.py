@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -39,6 +39,7 @@ from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, 
 from .ports.sessions import CallerReader, Rotations, SignIns
 from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
+from .turns import Turns
 
 _Started = tuple[Account, Sequence[str]]
 _Turned = tuple[Session, Account, Sequence[str]]
@@ -67,6 +68,7 @@ class LogIn:
     now: Clock
     accounts: AccountPolicy
     sessions: SessionPolicy
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(
         self,
@@ -180,7 +182,9 @@ class LogIn:
         is_plain = not (upgraded or scope or names_of_own(seen.roles))
         started = await self._started(seen, session, client) if is_plain else None
         if started is None:
-            started = await self._judged(seen, session, upgraded, scope, client)
+            # Perhaps the account is locked, and every sign-in of it waits.
+            async with self.turns(seen.id):
+                started = await self._judged(seen, session, upgraded, scope, client)
         if started is None:
             return None
         account, scopes = started
@@ -249,6 +253,7 @@ class Refresh:
     now: Clock
     policy: SessionPolicy
     metrics: Metrics
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(
         self, *, refresh_token: str, scope: str | None = None, client: ClientContext
@@ -260,8 +265,9 @@ class Refresh:
             raise InvalidGrant
         await self.limits.spend(Rule.REFRESH, str(claim.session_id))
         now = self.now()
-        rotated = None if scope else await self._rotated(claim, now)
-        session, account, scopes = rotated or await self._judged(claim, scope, now, client)
+        async with self.turns(claim.session_id):
+            rotated = None if scope else await self._rotated(claim, now)
+            session, account, scopes = rotated or await self._judged(claim, scope, now, client)
         fresh = session.rotated_at == now
         self.metrics.refreshed(RefreshOutcome.ROTATED if fresh else RefreshOutcome.GRACE)
         successor = self.refresh_tokens.successor(refresh_token)
