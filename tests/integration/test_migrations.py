@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres import migrate
-from gatepost.adapters.postgres.engine import create_engine
+from gatepost.adapters.postgres.dsn import to_dsn
+from gatepost.adapters.postgres.engine import connect, create_engine
 from gatepost.adapters.postgres.revisions import revisions
 from gatepost.adapters.postgres.tables import metadata
 from gatepost.domain.errors import Unavailable
@@ -104,6 +105,28 @@ async def test_who_waits_too_long_gives_up(empty_url: str) -> None:
     assert time.monotonic() - started < 2
     await holder.close()
     await migrate.upgrade(empty_url)
+
+
+async def test_re_14_a_migration_gives_way_before_those_who_wait_behind_it_are_refused(
+    own_url: str,
+) -> None:
+    await migrate.run(own_url, lambda config: command.downgrade(config, "0003"))
+    long, waits = await asyncpg.connect(own_url), "SELECT count(*) FROM exports"
+    async with long.transaction():
+        await long.fetchval(waits)
+        migration = asyncio.create_task(migrate.upgrade(own_url))
+        while not await long.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.02)
+        # As a server connects, with the limit of its statements.
+        server = await connect(to_dsn(own_url))
+        assert await server.fetchval(waits) == 0
+        with pytest.raises(Unavailable):
+            await migration
+    assert not await migrate.is_current(own_url)
+    await migrate.upgrade(own_url)
+    assert await migrate.is_current(own_url)
+    for connection in (long, server):
+        await connection.close()
 
 
 async def test_a_database_of_a_newer_release_is_left_alone(own_url: str) -> None:
