@@ -42,6 +42,11 @@ SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
 UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 """
+# Of this database alone: others are at work on the same server.
+WAITING = """
+SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+ WHERE datname = current_database() AND NOT granted
+"""
 
 
 async def catalogue(url: str) -> list[tuple[str, ...]]:
@@ -115,7 +120,7 @@ async def test_re_14_a_migration_gives_way_before_those_who_wait_behind_it_are_r
     async with long.transaction():
         await long.fetchval(waits)
         migration = asyncio.create_task(migrate.upgrade(own_url))
-        while not await long.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        while not await long.fetchval(WAITING):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         # As a server connects, with the limit of its statements.
         server = await connect(to_dsn(own_url))
