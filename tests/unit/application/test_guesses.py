@@ -109,7 +109,10 @@ async def test_re_11_a_flood_is_refused_before_it_costs_anything() -> None:
     for refused in (service.log_in, service.register):
         with pytest.raises(Overloaded):
             await refused()
+    with pytest.raises(Overloaded):
+        service.gatepost.demand_room()
     service.hasher.is_flooded = False
+    service.gatepost.demand_room()
     await guess(service)
     await expect_limited(service)
 
