@@ -133,7 +133,7 @@ async def test_re_03_a_kill_of_one_backend(
         bystander = await database.admin()
 
         async def is_cut() -> bool:
-            return bystander.is_closed()
+            return bool(bystander.is_closed())
 
         (pid, _), *_ = await database.connections()
         database.kill_backend(pid)
