@@ -50,6 +50,10 @@ class Gatepost:
     policies: Policies
     _parts: Parts = field(repr=False)
 
+    def demand_room(self) -> None:
+        """Raise Overloaded while no password could be hashed; may be asked before all reading."""
+        self._parts.ports.hasher.demand_room()
+
     def within(self, uow: UnitOfWork) -> "Gatepost":
         """Return the same use cases, with their changes in transactions of another unit of work.
 

@@ -37,6 +37,12 @@ class Guesses:
     limits: Limits
     devices: Devices
 
+    def recall(self, login: str, device: str | None, client: ClientContext) -> None:
+        """Refuse who was refused a moment ago, before he takes anything from others."""
+        self.limits.recall(Rule.LOGIN_ADDRESS, address_key(client.ip))
+        if not device:
+            self.limits.recall(Rule.LOGIN, login_key(login))
+
     async def come_from(self, client: ClientContext) -> None:
         """Count the client's address, before anything is looked up."""
         await self.limits.spend(Rule.LOGIN_ADDRESS, address_key(client.ip))

@@ -13,6 +13,8 @@ from ..domain.errors import RateLimited, Unavailable
 from ..domain.limits import Budget, Decision, LimitPolicy, Rule
 from .ports.delivery import Metrics
 from .ports.limits import KeyHasher, LimitEvents, RateLimiter
+from .ports.security import Clock
+from .refusals import Refusals
 
 T = TypeVar("T")
 
@@ -99,13 +101,20 @@ class Limits:
         limiter: RateLimiter,
         hasher: KeyHasher,
         policy: LimitPolicy,
+        now: Clock,
         events: LimitEvents | None = None,
     ) -> None:
         self._limiter = limiter
         self._hasher = hasher
         self._policy = policy
+        self._refusals = Refusals(now)
         self._events = events or SilentEvents()
         self._budgets = {rule: policy.budget(rule) for rule in Rule}
+
+    def recall(self, rule: Rule, subject: str) -> None:
+        """Raise RateLimited for who was refused a moment ago; asks no store and spends nothing."""
+        if self._policy.enabled and (refused := self._recalled(rule, self._hasher(rule, subject))):
+            raise RateLimited(refused.retry_after)
 
     async def spend(self, rule: Rule, subject: str) -> Hit:
         """Hit once; raises RateLimited, and Unavailable where a closed rule cannot be counted."""
@@ -123,6 +132,7 @@ class Limits:
         """Undo a hit, where only failures count; an unreachable store keeps it."""
         if hit.decision is None:
             return
+        self._refusals.forget(hit.key)
         try:
             await self._limiter.give_back(hit.key, hit.decision)
         except Unavailable:
@@ -137,6 +147,8 @@ class Limits:
         if not self._policy.enabled:
             return Hit(rule, b""), None
         key = self._hasher(rule, subject)
+        if refused := self._recalled(rule, key):
+            return Hit(rule, key), refused
         try:
             decision = await self._limiter.spend(key, self._budgets[rule])
         except Unavailable:
@@ -145,11 +157,20 @@ class Limits:
             if closed:
                 raise
             return Hit(rule, key), None
-        _tell(rule, decision)
         if not decision.allowed:
-            self._events.limited(rule)
-            return Hit(rule, key), decision
+            self._refusals.note(key, decision)
+            return Hit(rule, key), self._refused(rule, decision)
+        _tell(rule, decision)
         return Hit(rule, key, decision), None
+
+    def _recalled(self, rule: Rule, key: bytes) -> Decision | None:
+        found = self._refusals.recall(key)
+        return found and self._refused(rule, found)
+
+    def _refused(self, rule: Rule, decision: Decision) -> Decision:
+        _tell(rule, decision)
+        self._events.limited(rule)
+        return decision
 
 
 class FallbackRateLimiter(RateLimiter):

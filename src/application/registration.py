@@ -133,6 +133,7 @@ class Register:
         client: ClientContext,
         once: Once[Account | None] = UNKEYED,
     ) -> Account | None:
+        self.limits.recall(Rule.REGISTER, address_key(client.ip))
         with self.hasher.place():
             return await self._registered(
                 username, email, password, bio, locale, client=client, once=once

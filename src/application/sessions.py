@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -40,6 +40,7 @@ from .ports.security import AccessTokens, Clock, PasswordHasher, RefreshTokens, 
 from .ports.sessions import CallerReader, Rotations, SignIns
 from .ports.storage import Transaction, UnitOfWork
 from .tokens import Authenticate, Issuer, SignedIn, scopes_held
+from .turns import Turns
 
 _Started = tuple[Account, Sequence[str]]
 _Turned = tuple[Holder, Sequence[str], RefreshOutcome]
@@ -68,6 +69,7 @@ class LogIn:
     now: Clock
     accounts: AccountPolicy
     sessions: SessionPolicy
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(
         self,
@@ -79,6 +81,8 @@ class LogIn:
         scope: str | None = None,
         client: ClientContext,
     ) -> SignedIn:
+        # A flood that is over its budget must not hold places while others look for one.
+        self.guesses.recall(login, device, client)
         # Before all else, the same for known and unknown: a flood must cost next to nothing, and
         # who is let in gets his hash.
         with self.hasher.place():
@@ -179,7 +183,9 @@ class LogIn:
         is_plain = not (upgraded or scope or names_of_own(seen.roles))
         started = await self._started(seen, session, client) if is_plain else None
         if started is None:
-            started = await self._judged(seen, session, upgraded, scope, client)
+            # Perhaps the account is locked, and every sign-in of it waits.
+            async with self.turns(seen.id):
+                started = await self._judged(seen, session, upgraded, scope, client)
         if started is None:
             return None
         account, scopes = started
@@ -249,6 +255,7 @@ class Refresh:
     now: Clock
     policy: SessionPolicy
     metrics: Metrics
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(
         self, *, refresh_token: str, scope: str | None = None, client: ClientContext
@@ -260,8 +267,9 @@ class Refresh:
             raise InvalidGrant
         await self.limits.spend(Rule.REFRESH, str(claim.session_id))
         now = self.now()
-        rotated = None if scope else await self._rotated(claim, now)
-        holder, scopes, outcome = rotated or await self._judged(claim, scope, now, client)
+        async with self.turns(claim.session_id):
+            rotated = None if scope else await self._rotated(claim, now)
+            holder, scopes, outcome = rotated or await self._judged(claim, scope, now, client)
         self.metrics.refreshed(outcome)
         successor = self.refresh_tokens.successor(claim)
         return self.issuer.issue(holder, successor, now, scopes, Grant.REFRESH_TOKEN)

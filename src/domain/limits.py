@@ -132,9 +132,14 @@ class Decision:
         return max(0, (self.budget.full - self.debt) // self.budget.interval)
 
     @property
+    def wait(self) -> int:
+        """The time until the next hit is allowed."""
+        return max(0, self.debt + self.budget.interval - self.budget.full)
+
+    @property
     def retry_after(self) -> int:
         """Whole seconds until the next hit is allowed, rounded up."""
-        return _seconds(max(0, self.debt + self.budget.interval - self.budget.full))
+        return _seconds(self.wait)
 
     @property
     def reset(self) -> int:

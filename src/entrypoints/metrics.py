@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from .. import __version__
+from ..adapters.held_folders import HeldFolder
 from ..application.ports.delivery import Backlog, BacklogReader
 from .settings import PREFIX, Settings, SettingsError
 
@@ -114,8 +115,11 @@ def shared_folder(processes: int) -> Iterator[Path | None]:
             left.unlink(missing_ok=True)
         yield folder
     else:
-        with tempfile.TemporaryDirectory(prefix="gatepost-metrics-") as made:
-            yield Path(made)
+        held = HeldFolder.make("gatepost-counts-", tempfile.gettempdir())
+        try:
+            yield held.path
+        finally:
+            held.remove()
 
 
 def forget(folder: Path | None, pid: int) -> None:

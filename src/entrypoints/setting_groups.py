@@ -163,7 +163,9 @@ class PasswordSettings(Group):
     concurrency: int | None = Field(
         None, ge=1, le=1024, description="Hashes at once in a process; cores / workers if unset."
     )
-    queue: int = Field(64, ge=0, description="Hashes waiting in a process; beyond it 503.")
+    queue: int = Field(
+        64, ge=0, description="Hashes waiting in a process; beyond it, or 1.5 s of waiting, 503."
+    )
 
 
 class TokenSettings(Group):

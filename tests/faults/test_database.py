@@ -130,8 +130,15 @@ async def test_re_03_a_kill_of_one_backend(
     serving: Start, database: Database, suffer: Suffer
 ) -> None:
     async def killed() -> None:
+        bystander = await database.admin()
+
+        async def is_cut() -> bool:
+            return bool(bystander.is_closed())
+
         (pid, _), *_ = await database.connections()
         database.kill_backend(pid)
+        # Until it has noticed, the server answers as before, and only then goes away.
+        await until(is_cut, 20)
         await until(database.answers, 20)
 
     async with serving() as service:

@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres import migrate
-from gatepost.adapters.postgres.engine import create_engine
+from gatepost.adapters.postgres.dsn import to_dsn
+from gatepost.adapters.postgres.engine import connect, create_engine
 from gatepost.adapters.postgres.revisions import revisions
 from gatepost.adapters.postgres.tables import metadata
 from gatepost.domain.errors import Unavailable
@@ -40,6 +41,11 @@ LEFT = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
 UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
+# Of this database alone: others are at work on the same server.
+WAITING = """
+SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+ WHERE datname = current_database() AND NOT granted
 """
 
 
@@ -104,6 +110,28 @@ async def test_who_waits_too_long_gives_up(empty_url: str) -> None:
     assert time.monotonic() - started < 2
     await holder.close()
     await migrate.upgrade(empty_url)
+
+
+async def test_re_14_a_migration_gives_way_before_those_who_wait_behind_it_are_refused(
+    own_url: str,
+) -> None:
+    await migrate.run(own_url, lambda config: command.downgrade(config, "0003"))
+    long, waits = await asyncpg.connect(own_url), "SELECT count(*) FROM exports"
+    async with long.transaction():
+        await long.fetchval(waits)
+        migration = asyncio.create_task(migrate.upgrade(own_url))
+        while not await long.fetchval(WAITING):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        # As a server connects, with the limit of its statements.
+        server = await connect(to_dsn(own_url))
+        assert await server.fetchval(waits) == 0
+        with pytest.raises(Unavailable):
+            await migration
+    assert not await migrate.is_current(own_url)
+    await migrate.upgrade(own_url)
+    assert await migrate.is_current(own_url)
+    for connection in (long, server):
+        await connection.close()
 
 
 async def test_a_database_of_a_newer_release_is_left_alone(own_url: str) -> None:

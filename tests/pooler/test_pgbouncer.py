@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from gatepost.adapters.postgres.dsn import through_pooler
 from gatepost.adapters.postgres.engine import create_engine
-from gatepost.adapters.postgres.survey import survey
+from gatepost.adapters.postgres.survey import ServerFacts, survey
 from gatepost.adapters.system import utc_now
 from tests.faults.database import Database
 from tests.service import Service, free_port, signed_in
@@ -177,11 +177,30 @@ async def test_the_engine_and_the_read_pool_meet_statements_of_others(
         await engine.dispose()
 
 
-async def test_the_limit_of_the_role_holds_behind_the_pooler(
-    pooler: PgBouncer, database: Database
+@pytest.mark.parametrize(
+    ("spoil", "mend", "is_fine"),
+    [
+        (
+            "RESET statement_timeout",
+            "SET statement_timeout = '3s'",
+            lambda facts: facts.bounded,
+        ),
+        (
+            "SET default_transaction_isolation = 'repeatable read'",
+            "RESET default_transaction_isolation",
+            lambda facts: facts.isolation == "read committed",
+        ),
+    ],
+)
+async def test_what_the_role_says_holds_behind_the_pooler(
+    pooler: PgBouncer,
+    database: Database,
+    spoil: str,
+    mend: str,
+    is_fine: Callable[[ServerFacts], bool],
 ) -> None:
-    assert (await survey(through_pooler(pooler.url), utc_now)).bounded
-    await database.rows("ALTER ROLE CURRENT_USER RESET statement_timeout")
+    assert is_fine(await survey(through_pooler(pooler.url), utc_now))
+    await database.rows(f"ALTER ROLE CURRENT_USER {spoil}")
     try:
         for row in await database.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -189,10 +208,10 @@ async def test_the_limit_of_the_role_holds_behind_the_pooler(
         ):
             assert row[0]
         deadline = time.monotonic() + 20
-        while (await survey(through_pooler(pooler.url), utc_now)).bounded:
+        while is_fine(await survey(through_pooler(pooler.url), utc_now)):
             assert time.monotonic() < deadline
     finally:
-        await database.rows("ALTER ROLE CURRENT_USER SET statement_timeout = '3s'")
+        await database.rows(f"ALTER ROLE CURRENT_USER {mend}")
 
 
 async def test_a_pooler_without_a_database_is_an_outage_and_ends_with_it(

@@ -48,11 +48,6 @@ class Layout:
     def log(self) -> Path:
         return self.folder / "server.log"
 
-    @property
-    def socket_note(self) -> Path:
-        """Remembers the socket folder, which has a short name nobody can guess elsewhere."""
-        return self.folder / "socket"
-
     def url(self, socket_folder: str) -> str:
         password = quote(self.password.read_text().strip(), safe="")
         return f"postgresql://{USER}:{password}@/{DATABASE}?host={quote(socket_folder)}"

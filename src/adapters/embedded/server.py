@@ -2,12 +2,9 @@
 
 import fcntl
 import os
-import shutil
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ..held_folders import HeldFolder
 from .binaries import Binaries, environment, find_binaries
 from .cluster import Layout, data_argument, last_words, prepare, short_folder
 from .errors import EmbeddedPostgresError
@@ -29,6 +27,7 @@ _READY_SECONDS = 60.0
 _FAST_SECONDS = 10.0
 _ORPHAN_SECONDS = 15.0
 _PORT = 5432
+_SOCKETS = "gatepost-socket-"
 _CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -41,7 +40,7 @@ class EmbeddedPostgres:
     pid: int
     _process: subprocess.Popen[bytes] = field(repr=False)
     _watcher: Watcher | None = field(repr=False)
-    _socket_folder: Path = field(repr=False)
+    _socket_folder: HeldFolder = field(repr=False)
     _lock: int | None = field(repr=False)
 
     def stop(self) -> None:
@@ -49,7 +48,7 @@ class EmbeddedPostgres:
         if self._lock is None:
             return
         _end(self._process, self._watcher)
-        shutil.rmtree(self._socket_folder, ignore_errors=True)
+        self._socket_folder.remove()
         _release(self._lock)
         self._lock = None
 
@@ -134,10 +133,23 @@ def _started(layout: Layout, lock: int, *, throwaway: bool) -> EmbeddedPostgres:
     binaries = find_binaries(owner)
     prepare(layout, binaries, owner, throwaway=throwaway)
     _await_orphan(layout.cluster)
-    folder = _socket_folder(layout, owner)
+    folder = HeldFolder.make(_SOCKETS, short_folder())
+    try:
+        owner.take(folder.path)
+        settings = _settings(folder.path, throwaway=throwaway)
+        process, watcher = _ready(layout, binaries, owner, settings)
+    except BaseException:
+        folder.remove()
+        raise
+    url = layout.url(str(folder.path))
+    return EmbeddedPostgres(url, binaries.version, process.pid, process, watcher, folder, lock)
+
+
+def _ready(
+    layout: Layout, binaries: Binaries, owner: Owner, settings: Sequence[str]
+) -> tuple[subprocess.Popen[bytes], Watcher | None]:
     logged = layout.log.stat().st_size if layout.log.exists() else 0
-    url = layout.url(str(folder))
-    process = _launch(layout, binaries, owner, _settings(folder, throwaway=throwaway))
+    process = _launch(layout, binaries, owner, settings)
     watcher = None
     try:
         watcher = _watcher(layout, process)
@@ -145,7 +157,7 @@ def _started(layout: Layout, lock: int, *, throwaway: bool) -> EmbeddedPostgres:
     except BaseException:
         _end(process, watcher)
         raise
-    return EmbeddedPostgres(url, binaries.version, process.pid, process, watcher, folder, lock)
+    return process, watcher
 
 
 def _await_orphan(cluster: Path) -> None:
@@ -157,21 +169,6 @@ def _await_orphan(cluster: Path) -> None:
                 f"A server that nobody looks after runs on {cluster}: end process {found.pid}."
             )
         time.sleep(_POLL_SECONDS)
-
-
-def _socket_folder(layout: Layout, owner: Owner) -> Path:
-    """Return the folder noted at the last start if it is still there, else a new one."""
-    try:
-        noted = Path(layout.socket_note.read_text())
-        found = noted.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == owner.uid:
-            return noted
-    except OSError:
-        pass
-    folder = Path(tempfile.mkdtemp(prefix="gatepost-", dir=short_folder()))
-    owner.take(folder)
-    layout.socket_note.write_text(str(folder))
-    return folder
 
 
 def _settings(socket_folder: Path, *, throwaway: bool) -> Sequence[str]:

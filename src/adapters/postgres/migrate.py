@@ -25,8 +25,9 @@ T = TypeVar("T")
 # Any constant will do, as long as no other program takes the same one in this database.
 _LOCK = 0x6761_7465_706F_7374
 _POLL = 0.25
-# A migration that waits for a lock makes everybody else wait behind it.
-_LOCK_TIMEOUT = 5.0
+# Who needs a table that a migration waits for waits behind it: less than a statement may take, so
+# that he is served late, and not refused.
+_LOCK_TIMEOUT = 2.0
 
 
 def is_ours(name: str | None, type_: str, parents: Any) -> bool:

@@ -32,8 +32,9 @@ def _is_seen(*names: str) -> list[ColumnElement[bool]]:
     return [_row[name] == bindparam(f"seen_{name}", type_=_row[name].type) for name in names]
 
 
-# A change of the account that is under way is waited for, and the newest row compared again. One
-# that comes later waits for us, and ends this session with all others.
+# A change of the account that is under way is not waited for on a connection that all refreshes
+# need: then nothing is found, and a transaction waits. The newest row is compared again. A change
+# that comes later waits for us, and ends this session with all others; other sign-ins do not.
 _HELD = (
     select(_row.id)
     .where(
@@ -42,7 +43,7 @@ _HELD = (
         *_is_seen("password_hash", "roles", "email_verified", "is_placeholder"),
         ~IS_WANTED,
     )
-    .with_for_update()
+    .with_for_update(read=True, skip_locked=True)
     .cte("held")
 )
 

@@ -18,6 +18,7 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('transaction_read_only') = 'on' AS read_only,
        rolsuper AS superuser,
        current_setting('statement_timeout') <> '0' AS bounded,
+       current_setting('default_transaction_isolation') AS isolation,
        inet_server_addr() IS NULL OR coalesce(
            (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
        coalesce(host(inet_server_addr()), '') AS address,
@@ -52,7 +53,7 @@ SELECT CASE WHEN count(*) > 0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
     """`connections`: how many this role may have in all; `others`: taken by other programs;
-    `bounded`: whether statements end by themselves.
+    `bounded`: whether statements end by themselves; `isolation`: of what begins without saying.
 
     `clock_ahead`: seconds by which the server's clock is ahead of ours, known to half of
     `round_trip`. `purge_overdue`: seconds since a worker should have purged; None if none ever
@@ -63,6 +64,7 @@ class ServerFacts:
     read_only: bool
     superuser: bool
     bounded: bool
+    isolation: str
     encrypted: bool
     address: str
     connections: int

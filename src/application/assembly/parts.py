@@ -38,7 +38,7 @@ class Parts:
         outbox = Outbox(p.cipher, has_subscribers=bool(subscribers))
         auditor = Auditor(p.uow, p.secrets, p.now, p.metrics, outbox)
         events = CountedEvents(p.limit_events, p.metrics)
-        limits = Limits(p.limiter, p.limiter_keys, policies.limits, events)
+        limits = Limits(p.limiter, p.limiter_keys, policies.limits, p.now, events)
         guesses = Guesses(limits, Devices(p.cipher, p.secrets, p.now))
         return cls(
             ports=p,

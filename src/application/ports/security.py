@@ -41,6 +41,10 @@ class AdoptedHash:
 class PasswordHasher(Protocol):
     """A slow hash behind a bounded queue; a full one raises Overloaded at once."""
 
+    def demand_room(self) -> None:
+        """Raise Overloaded while `place` would; nothing is taken, so it may be asked at once."""
+        return None
+
     def place(self) -> AbstractContextManager[None]:
         """Hold a place in the queue, for this task's hashes inside; raises Overloaded without one.
 

@@ -122,6 +122,7 @@ class SignIns(Protocol):
         """Store a session and its entry while the account is as it was seen; then committed.
 
         As it was seen: usable, and of the same password, roles and proof. False, and nothing
-        written, when it is not, or an endpoint wants the event: then a transaction decides.
+        written, when it is not, may be changing now, or an endpoint wants the event: then a
+        transaction decides.
         """
         ...

@@ -25,6 +25,7 @@ from .findings import Finding, failed, ok, skipped, warning
 PROCESS_CONNECTIONS = POOL_SIZE + 3 * READ_POOL_SIZE + 2
 WORKER_CONNECTIONS = PROCESS_CONNECTIONS + 1
 _OLDEST_VERSION = 15
+_ISOLATION = "read committed"
 # The grace of a repeated refresh is not longer: beyond it, times of two hosts contradict.
 _CLOCK_WARNING, _CLOCK_FAILURE = 1.0, 10.0
 _LATE_SECONDS = 60.0
@@ -93,6 +94,11 @@ def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
     if not facts.bounded:
         instead = "ALTER ROLE ... SET statement_timeout = '3s'"
         yield warning("pooler", "statements behind it have no limit", instead)
+    if facts.isolation != _ISOLATION:
+        # Only there: elsewhere each of our connections says it.
+        says = f"transactions behind it are {facts.isolation}: those that race are refused"
+        instead = f"ALTER ROLE ... SET default_transaction_isolation = '{_ISOLATION}'"
+        yield warning("pooler", says, instead)
 
 
 def judge_schema(facts: ServerFacts) -> Finding:

@@ -134,7 +134,7 @@ def _hashing(settings: Settings, speed: Speed) -> Finding:
     if speed.median_seconds > _SLOW_SECONDS:
         return warning("hashing", says, "gatepost hash calibrate", **numbers)
     if waiting > _LONG_QUEUE_SECONDS:
-        instead = f"Lower {PREFIX}PASSWORD__QUEUE: who waits that long has gone away."
+        instead = f"Lower {PREFIX}PASSWORD__QUEUE: who would wait that long is refused before."
         return warning("hashing", says, instead, **numbers)
     return ok("hashing", says, **numbers)
 

@@ -12,7 +12,7 @@ from ...domain.accounts import Account
 from .idempotency import Repeatable, once
 from .language import preferred_locale
 from .openapi import BODY, CALLER, KEYED, problems
-from .principal import Client, Reader, Writer
+from .principal import Client, HashingClient, Reader, Writer
 from .schemas import Form, Message, Secret, Text, User, json_answer
 
 _ADA = {"username": "ada", "email": "ada@example.com"}
@@ -84,7 +84,7 @@ def registration_router(
     )
     async def register(
         body: Registration,
-        client: Client,
+        client: HashingClient,
         keyed: Repeatable,
         request: Request,
     ) -> Response:

@@ -109,7 +109,8 @@ def _within_layer(app: Application, options: HttpOptions) -> Application:
 def _routers(
     gatepost: Gatepost, options: HttpOptions
 ) -> Iterator[tuple[Routes | None, APIRouter]]:
-    route, public_url = guarded(gatepost.sessions.authenticate), options.public_url
+    route = guarded(gatepost.sessions.authenticate, gatepost.demand_room)
+    public_url = options.public_url
     idempotency, keys = gatepost.idempotency, gatepost.keys
     yield Routes.ACCOUNT, accounts.own_account_router(gatepost.accounts, route)
     yield Routes.EXPORTS, exports.router(gatepost.exports, idempotency, route, public_url)

@@ -63,6 +63,8 @@ AuditReader = Annotated[Principal, Security(_bearer, scopes=[Scope.AUDIT_READ])]
 ClientsReader = Annotated[Principal, Security(_bearer, scopes=[Scope.CLIENTS_READ])]
 ClientsWriter = Annotated[Principal, Security(_bearer, scopes=[Scope.CLIENTS_WRITE])]
 Client = Annotated[ClientContext, Depends(_client)]
+# Of what anybody may have us hash: while that would be in vain nothing of the request is read.
+HashingClient = Annotated[ClientContext, Depends(_client), "hashes"]
 
 
 def bearer_token(request: Request) -> str:
@@ -80,10 +82,11 @@ def bearer_token(request: Request) -> str:
     return token.decode("latin-1")
 
 
-def guarded(authenticate: Authenticate) -> type[APIRoute]:
+def guarded(authenticate: Authenticate, demand_room: Callable[[], None]) -> type[APIRoute]:
     """Make the class of routes that check the caller, then the body, then all else.
 
     The framework reads the body first, which would tell strangers what is wrong with theirs.
+    `demand_room` raises Overloaded for those that hash.
     """
 
     class GuardedRoute(DirectRoute):
@@ -102,6 +105,8 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
                     inner = _reading_json(inner, required=required)
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
+            if _hashes_for_anybody(self.endpoint):
+                inner = _demanding(demand_room, inner)
             return inner if scopes is None else _checking(authenticate, scopes, inner)
 
     return GuardedRoute
@@ -116,6 +121,16 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
         if principal.client_id is not None:
             client = replace(client_of(request.scope), client_id=str(principal.client_id))
             request.scope[CLIENT_KEY] = client
+        return await inner(request)
+
+    return handle
+
+
+def _demanding(demand_room: Callable[[], None], inner: Handler) -> Handler:
+    """Refuse a flood at a fraction of what reading costs: that time is the hashes' of others."""
+
+    async def handle(request: Request) -> Response:
+        demand_room()
         return await inner(request)
 
     return handle
@@ -181,6 +196,7 @@ def _in_body(refused: ValidationError) -> list[Any]:
 _FOUND: tuple[tuple[Any, _Find], ...] = (
     (Request, lambda request, _: request),
     (Client, lambda request, _: client_of(request.scope)),
+    (HashingClient, lambda request, _: client_of(request.scope)),
     (Repeatable, keyed_request),
 )
 
@@ -216,6 +232,11 @@ def _scopes_needed(endpoint: Callable[..., Any]) -> tuple[Scope, ...] | None:
             if isinstance(mark, SecurityParam) and mark.dependency is _bearer:
                 return tuple(Scope(scope) for scope in mark.scopes or ())
     return None
+
+
+def _hashes_for_anybody(endpoint: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(endpoint).parameters.values()
+    return any(parameter.annotation == HashingClient for parameter in parameters)
 
 
 def _needs_only_caller(endpoint: Callable[..., Any]) -> bool:

@@ -18,7 +18,7 @@ from .cookies import DeviceCookie, RefreshCookie
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
 from .paths import ID
-from .principal import Client, Reader, Writer, bearer_token
+from .principal import Client, HashingClient, Reader, Writer, bearer_token
 from .schemas import Form, Secret, Session, SessionList, Text, Tokens, json_answer
 from .validation import fault
 
@@ -111,7 +111,7 @@ def router(
             "overloaded",
         ),
     )
-    async def log_in(body: LogInForm, request: Request, client: Client) -> Response:
+    async def log_in(body: LogInForm, request: Request, client: HashingClient) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
         signed_in = await sessions.log_in(
             login=body.login,

@@ -106,11 +106,37 @@ async def test_a_full_queue_refuses_at_once(narrow: Argon2PasswordHasher) -> Non
             await refused
     with pytest.raises(Overloaded), narrow.place():
         pass
+    with pytest.raises(Overloaded):
+        narrow.demand_room()
     password.gate.set()
     await asyncio.gather(*callers)
     assert (narrow.running, narrow.waiting) == (0, 0)
     with narrow.place():
         assert await narrow.hash(PASSWORD)
+
+
+async def test_a_queue_that_moves_slowly_is_full_before_its_places_are_taken(
+    hasher: Argon2PasswordHasher,
+) -> None:
+    async def held(seconds: float) -> None:
+        password = HeldPassword(PASSWORD)
+        asyncio.get_running_loop().call_later(seconds, password.gate.set)
+        await hasher.hash(password)
+
+    await held(0.3)
+    running = asyncio.create_task(held(0.1))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(hasher.hash(PASSWORD)) for _ in range(70)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        hasher.demand_room()
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    await running
+    refused = sum(isinstance(one, Overloaded) for one in told)
+    assert 0 < refused < len(waiting)
+    for _ in range(20):
+        await hasher.hash(PASSWORD)
+    hasher.demand_room()
 
 
 async def test_a_held_place_is_kept_for_every_hash_of_its_task(

@@ -43,9 +43,13 @@ class Hasher(PlainPasswordHasher):
         self.is_full = False
         self.is_flooded = False
 
-    def place(self) -> AbstractContextManager[None]:
+    def demand_room(self) -> None:
         if self.is_flooded:
             raise Overloaded
+        super().demand_room()
+
+    def place(self) -> AbstractContextManager[None]:
+        self.demand_room()
         return super().place()
 
     async def hash(self, password: str) -> str:

@@ -109,9 +109,28 @@ async def test_re_11_a_flood_is_refused_before_it_costs_anything() -> None:
     for refused in (service.log_in, service.register):
         with pytest.raises(Overloaded):
             await refused()
+    with pytest.raises(Overloaded):
+        service.gatepost.demand_room()
     service.hasher.is_flooded = False
+    service.gatepost.demand_room()
     await guess(service)
     await expect_limited(service)
+
+
+async def test_a_flood_over_its_budget_takes_no_place_from_others() -> None:
+    service = await opened(login="1/1m", register="1/1h")
+    await service.has()
+    await guess(service)
+    await expect_limited(service)
+    with pytest.raises(RateLimited):
+        await service.register("bob")
+    # Any place would be refused now, and none is asked for.
+    service.hasher.is_flooded = True
+    await expect_limited(service)
+    with pytest.raises(RateLimited):
+        await service.register("bob")
+    with pytest.raises(Overloaded):
+        await service.log_in("somebody else", WRONG)
 
 
 async def test_a_cancelled_guess_stays_counted() -> None:

@@ -14,6 +14,7 @@ from gatepost.application.limits import (
 )
 from gatepost.application.ports.delivery import JobName
 from gatepost.application.ports.limits import LimitEvents
+from gatepost.application.refusals import Refusals
 from gatepost.domain.errors import RateLimited, Unavailable
 from gatepost.domain.limits import Budget, Decision, LimitPolicy, Rate, Rule
 from gatepost.testing.builders import (
@@ -54,8 +55,8 @@ def events() -> NotedEvents:
 
 
 @pytest.fixture
-def limits(limiter: MemoryRateLimiter, events: NotedEvents) -> Limits:
-    return Limits(limiter, MemoryKeyHasher(), POLICY, events)
+def limits(limiter: MemoryRateLimiter, clock: ManualClock, events: NotedEvents) -> Limits:
+    return Limits(limiter, MemoryKeyHasher(), POLICY, clock, events)
 
 
 async def test_what_is_spent_is_refused_with_the_wait(limits: Limits, events: NotedEvents) -> None:
@@ -65,6 +66,60 @@ async def test_what_is_spent_is_refused_with_the_wait(limits: Limits, events: No
         await limits.spend(Rule.PUBLIC, "192.0.2.1")
     assert refused.value.retry_after == 30
     assert events.noted == [Rule.PUBLIC]
+
+
+async def test_who_was_refused_asks_no_store_for_a_second(
+    limits: Limits, limiter: MemoryRateLimiter, clock: ManualClock, events: NotedEvents
+) -> None:
+    for _ in range(3):
+        await limits.try_to_spend(Rule.LOGIN_ADDRESS, "192.0.2.1")
+    limiter.is_down = True
+    clock.advance(timedelta(seconds=0.9))
+    with pytest.raises(RateLimited) as refused:
+        await limits.spend(Rule.LOGIN_ADDRESS, "192.0.2.1")
+    assert refused.value.retry_after == 30
+    with pytest.raises(RateLimited):
+        limits.recall(Rule.LOGIN_ADDRESS, "192.0.2.1")
+    assert events.noted == [Rule.LOGIN_ADDRESS] * 3
+    clock.advance(timedelta(seconds=0.1))
+    limits.recall(Rule.LOGIN_ADDRESS, "192.0.2.1")
+    with pytest.raises(Unavailable):
+        await limits.spend(Rule.LOGIN_ADDRESS, "192.0.2.1")
+
+
+async def test_a_hit_given_back_is_there_at_once(limits: Limits) -> None:
+    hits = [await limits.spend(Rule.LOGIN, "ada") for _ in range(2)]
+    assert await limits.try_to_spend(Rule.LOGIN, "ada") is None
+    await limits.give_back(hits[0])
+    assert await limits.try_to_spend(Rule.LOGIN, "ada")
+
+
+async def test_a_refusal_is_kept_no_longer_than_it_holds(
+    limiter: MemoryRateLimiter, clock: ManualClock
+) -> None:
+    fast = LimitPolicy(rates={Rule.PUBLIC: Rate(1, timedelta(seconds=0.5))})
+    limits = Limits(limiter, MemoryKeyHasher(), fast, clock)
+    assert await limits.try_to_spend(Rule.PUBLIC, "x")
+    assert await limits.try_to_spend(Rule.PUBLIC, "x") is None
+    clock.advance(timedelta(seconds=0.5))
+    assert await limits.try_to_spend(Rule.PUBLIC, "x")
+
+
+async def test_refusals_of_a_clock_that_was_set_back_are_forgotten(
+    limits: Limits, clock: ManualClock
+) -> None:
+    for _ in range(3):
+        await limits.try_to_spend(Rule.PUBLIC, "x")
+    clock.advance(timedelta(hours=-1))
+    limits.recall(Rule.PUBLIC, "x")
+
+
+def test_refusals_do_not_fill_the_memory(clock: ManualClock) -> None:
+    refusals, refused = Refusals(clock), Decision(False, Budget(1, 10**7), 10**7)
+    for number in range(10_001):
+        refusals.note(str(number).encode(), refused)
+    assert refusals.recall(b"0") is None
+    assert refusals.recall(b"10000") == refused
 
 
 async def test_rules_and_subjects_do_not_mix(limits: Limits) -> None:
@@ -82,7 +137,7 @@ async def test_a_hit_is_given_back(limits: Limits) -> None:
 
 async def test_switched_off_nothing_is_counted(limiter: MemoryRateLimiter) -> None:
     limiter.is_down = True
-    limits = Limits(limiter, MemoryKeyHasher(), LimitPolicy(enabled=False))
+    limits = Limits(limiter, MemoryKeyHasher(), LimitPolicy(enabled=False), a_clock())
     hit = await limits.spend(Rule.LOGIN, "ada")
     await limits.give_back(hit)
     assert hit.decision is None
@@ -189,13 +244,13 @@ async def test_events_need_nobody_who_hears_them(
     limiter: MemoryRateLimiter, second: MemoryRateLimiter
 ) -> None:
     pair = FallbackRateLimiter(limiter, second)
-    limits = Limits(pair, MemoryKeyHasher(), POLICY)
+    limits = Limits(pair, MemoryKeyHasher(), POLICY, a_clock())
     limiter.is_down = True
     for _ in range(2):
         await limits.spend(Rule.USER, "x")
     assert await limits.try_to_spend(Rule.USER, "x") is None
     second.is_down = True
-    assert (await limits.spend(Rule.USER, "x")).decision is None
+    assert (await limits.spend(Rule.USER, "y")).decision is None
 
 
 async def test_without_either_it_is_unavailable(

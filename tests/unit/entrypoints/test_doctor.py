@@ -39,6 +39,7 @@ FACTS = ServerFacts(
     read_only=False,
     superuser=False,
     bounded=True,
+    isolation="read committed",
     encrypted=True,
     address="192.0.2.1",
     connections=97,
@@ -100,6 +101,14 @@ def test_a_server_that_is_too_old_or_takes_no_writes_is_refused(
 def test_a_pooler_behind_which_statements_have_no_limit_is_told(laptop: Settings) -> None:
     found = list(judge_server(replace(FACTS, bounded=False), laptop))
     assert [(one.check, one.status) for one in found] == [("database", OK), ("pooler", WARNING)]
+
+
+def test_a_pooler_behind_which_transactions_are_not_read_committed_is_told(
+    laptop: Settings,
+) -> None:
+    found = list(judge_server(replace(FACTS, isolation="repeatable read"), laptop))
+    assert [(one.check, one.status) for one in found] == [("database", OK), ("pooler", WARNING)]
+    assert "repeatable read" in found[1].says
 
 
 def test_the_schema_is_that_of_this_release_before_it_or_after_it() -> None:

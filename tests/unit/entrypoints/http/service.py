@@ -138,10 +138,8 @@ class _Late:
 
 def _shared_app(options: HttpOptions) -> FastAPI:
     if options not in _apps:
-        fields = Gatepost.__dataclass_fields__
-        late: Any = SimpleNamespace(
-            **{name: getattr(_Late(_current.get), name) for name in fields}
-        )
+        used = [*Gatepost.__dataclass_fields__, "demand_room"]
+        late: Any = SimpleNamespace(**{name: getattr(_Late(_current.get), name) for name in used})
         late.policies = Policies()
         late.checks = {"database": late.database}
         _apps[options] = create_app(late, options)

@@ -275,7 +275,7 @@ async def test_a_client_that_leaves_is_no_fault(
 
     headers = [(b"content-type", b"application/json"), (b"content-length", b"9")]
     scope = {"type": "http", "method": "POST", "path": "/v1/register", "headers": headers}
-    await shared.app(scope | {"query_string": b"", "client": None}, gone, nowhere)
+    await shared.serve(scope | {"query_string": b"", "client": None}, gone, nowhere)
     assert not caplog.records
 
 
@@ -290,5 +290,5 @@ async def test_in_03_a_length_that_is_announced_too_large_is_not_read(shared: Se
 
     headers = [(b"content-type", b"application/json"), (b"content-length", b"65537")]
     scope = {"type": "http", "method": "POST", "path": "/v1/register", "headers": headers}
-    await shared.app(scope | {"query_string": b"", "client": None}, never, keep)
+    await shared.serve(scope | {"query_string": b"", "client": None}, never, keep)
     assert sent[0]["status"] == 413

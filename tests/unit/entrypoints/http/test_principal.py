@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from gatepost.adapters.memory import PlainPasswordHasher, memory_ports
+from gatepost.domain.errors import Overloaded
 from gatepost.domain.roles import Principal, Scope
 from gatepost.entrypoints.http.app import create_app
 from tests.unit.entrypoints.http.service import (
@@ -56,6 +58,11 @@ BAD_BODIES = [
     (b"{}", "text/plain"),
     (b'{"no": 1}', "application/json"),
 ]
+
+
+class FullHasher(PlainPasswordHasher):
+    def demand_room(self) -> None:
+        raise Overloaded
 
 
 async def test_every_route_with_a_padlock_is_listed_here(shared: Service) -> None:
@@ -167,3 +174,16 @@ async def test_the_description_is_complete() -> None:
                 assert {"400", "413", "415", "422"} <= set(operation["responses"])
             if operation.get("security") == [{"bearer": [Scope.ACCOUNT_READ]}]:
                 assert {"401", "403"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/register"])
+async def test_re_11_what_hashes_for_anybody_is_refused_unread_while_hashing_is_full(
+    path: str,
+) -> None:
+    ports = replace(memory_ports(), hasher=FullHasher())
+    service = await open_service(ports=ports)
+    for body, kind in BAD_BODIES:
+        answer = await service.http.post(path, content=body, headers={"Content-Type": kind})
+        assert_problem(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+    assert_problem(await service.http.get("/v1/users/me"), 401, "unauthenticated")
