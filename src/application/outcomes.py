@@ -1,10 +1,13 @@
 """Moments in which giving up would leave nobody knowing what was done."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-_deciding: set[asyncio.Task[object] | None] = set()
+if TYPE_CHECKING:
+    from asyncio import Task
+
+_deciding: set["Task[object] | None"] = set()
 
 
 @contextmanager
@@ -13,7 +16,9 @@ def deciding() -> Iterator[None]:
 
     Whoever sets deadlines lets it wait a little longer: what was done is not to be told as failed.
     """
-    task = asyncio.current_task()
+    from asyncio import current_task
+
+    task = current_task()
     _deciding.add(task)
     try:
         yield
@@ -21,5 +26,5 @@ def deciding() -> Iterator[None]:
         _deciding.discard(task)
 
 
-def is_deciding(task: asyncio.Task[object] | None) -> bool:
+def is_deciding(task: "Task[object] | None") -> bool:
     return task in _deciding

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from dataclasses import dataclass
-from encodings import idna
 
 from .errors import FieldError, ValidationFailed
 
@@ -60,6 +59,8 @@ def _ascii_label(label: str) -> str | None:
     Refused when the standard library's IDNA would change what was typed: characters that IDNA
     2003 and 2008 read differently (sharp s, final sigma, joiners) would name another domain.
     """
+    from encodings import idna
+
     try:
         encoded = idna.ToASCII(label).decode("ascii").lower()
         decoded = idna.ToUnicode(encoded)
