@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from ..domain.dataclasses import dataclass
 from ..domain.events import DomainEvent, data_of, event_from
 from .ports.delivery import Job, JobName
 from .ports.security import Cipher

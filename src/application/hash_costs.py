@@ -1,8 +1,8 @@
 """What password hashing costs on a machine, and the parameters that a wanted time buys."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+from ..domain.dataclasses import dataclass
 from .ports.security import PasswordHasher
 
 _PASSWORD = "measured, and thrown away"  # noqa: S105

@@ -1,11 +1,11 @@
 """What workers do: one handler a job name, each safe to repeat; and what became of the jobs."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditPolicy, AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import NotFound, Unavailable
 from ..domain.jobs import JobFilter, JobRecord
 from ..domain.limits import Rule, address_key

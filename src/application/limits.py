@@ -4,10 +4,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
+from ..domain.dataclasses import dataclass
 from ..domain.errors import RateLimited, Unavailable
 from ..domain.limits import Budget, Decision, LimitPolicy, Rule
 from .ports.delivery import Metrics

@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 
 # RFC 5321 section 4.1.2, dot-string only: quoted local parts invite header injection.
