@@ -50,7 +50,7 @@ from ..domain.keys import KeyPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
 from .exporting import export_store
-from .mailing import mailer_of
+from .mailing import LateMailer
 from .master_keys import master_keys
 from .rate_limits import (
     LimiterHealth,
@@ -178,7 +178,7 @@ class Container(containers.DeclarativeContainer):
         settings.provided.tokens.algorithm.value,
         now,
     )
-    mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
+    mailer: providers.Provider[Mailer] = providers.Singleton(LateMailer, settings)
     exports: providers.Provider[ExportStore] = providers.Singleton(export_store, settings, cipher)
     webhooks: providers.Provider[WebhookSender] = providers.Singleton(LateWebhooks, settings)
     ports: providers.Provider[Ports] = providers.Singleton(
