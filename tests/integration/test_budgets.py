@@ -46,7 +46,9 @@ print(json.dumps([[*sys.modules], compiled.count("<string>")]))
 """
 # Of our runtime: those that tests or tools bring along are not counted.
 MODULES = 1010
-LATE = {"aiosmtplib", "alembic", "celery", "h11", "httpx2", "mako", "redis"}
+LATE = {
+    *("aiosmtplib", "alembic", "celery", "h11", "httpx2", "jinja2", "mako", "pgqueuer", "redis"),
+}
 TOOLS = {"werkzeug", "yaml", "sphinx", "IPython"}
 LOADED = """
 import json, sys
