@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import structlog
 from dependency_injector import containers, providers
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from ..adapters.argon2 import Argon2PasswordHasher
@@ -15,7 +14,7 @@ from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
 from ..adapters.jose import JwtAccessTokens
 from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
-from ..adapters.postgres.engine import create_engine
+from ..adapters.postgres.engine import Engine, create_engine
 from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
 from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.sessions import PostgresRotations
@@ -116,9 +115,9 @@ def _hasher(settings: Settings, metrics: Metrics) -> Argon2PasswordHasher:
     )
 
 
-def _engine(database_url: str, metrics: Metrics) -> AsyncEngine:
+def _engine(database_url: str, metrics: Metrics) -> Engine:
     engine = create_engine(database_url)
-    pool = engine.pool
+    pool = engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         metrics.watch(Level.CONNECTIONS_USED, pool.checkedout)
         metrics.watch(Level.CONNECTIONS_IDLE, pool.checkedin)
@@ -134,7 +133,7 @@ class Container(containers.DeclarativeContainer):
     metrics: providers.Provider[Metrics] = providers.Singleton(MemoryMetrics)
     database_url: providers.Provider[str] = settings.provided.pooled_url
     keys: providers.Provider[MasterKeys] = providers.Singleton(master_keys, settings)
-    engine: providers.Provider[AsyncEngine] = providers.Singleton(_engine, database_url, metrics)
+    engine: providers.Provider[Engine] = providers.Singleton(_engine, database_url, metrics)
     now: providers.Provider[Clock] = providers.Object(utc_now)
     uow: providers.Provider[UnitOfWork] = providers.Singleton(PostgresUnitOfWork, engine, metrics)
     callers: providers.Provider[PostgresCallers] = providers.Singleton(
