@@ -12,7 +12,6 @@ from sqlalchemy.pool import QueuePool
 from ..adapters.argon2 import Argon2PasswordHasher
 from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
 from ..adapters.jose import JwtAccessTokens
-from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
 from ..adapters.postgres.engine import Engine, create_engine
 from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
@@ -125,12 +124,18 @@ def _engine(database_url: str, metrics: Metrics) -> Engine:
     return engine
 
 
+def _unseen_metrics() -> Metrics:
+    from ..adapters.memory import MemoryMetrics
+
+    return MemoryMetrics()
+
+
 class Container(containers.DeclarativeContainer):
     """One provider a port, annotated with it (or with the adapter, where it must be closed)."""
 
     settings = providers.Dependency(instance_of=Settings)
     # Only a server has something to show them.
-    metrics: providers.Provider[Metrics] = providers.Singleton(MemoryMetrics)
+    metrics: providers.Provider[Metrics] = providers.Singleton(_unseen_metrics)
     database_url: providers.Provider[str] = settings.provided.pooled_url
     keys: providers.Provider[MasterKeys] = providers.Singleton(master_keys, settings)
     engine: providers.Provider[Engine] = providers.Singleton(_engine, database_url, metrics)
