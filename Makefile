@@ -214,8 +214,9 @@ COMPILE = pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --python "$$root/.venv/bin/python"
 EXTRAS = --extra service --extra redis --extra smtp --extra bcrypt --extra webhooks
 OTHERS = --extra celery --extra objectstore --extra otel --extra gunicorn --extra embedded --extra verifier
+# typer names rich, which it goes without where help is plain text, as ours is.
 LOCK = root=$$(pwd -P) && uv() { "$$root/.venv/bin/uv" "$$@"; } && cd "$$into" && \
-	uv $(COMPILE) $(EXTRAS) $(ARGS) -o requirements.lock && \
+	echo rich | uv $(COMPILE) $(EXTRAS) --excludes /dev/stdin $(ARGS) -o requirements.lock && \
 	uv $(COMPILE) --extra embedded --group build $(ARGS) \
 		-c requirements.lock -o requirements-run.lock && \
 	uv $(COMPILE) --extra otel --extra objectstore $(ARGS) \

@@ -1,6 +1,6 @@
 """Proof of the address, and the caller's own account."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 
@@ -14,6 +14,7 @@ from ..domain.credentials import (
     digest,
     parse_existing,
 )
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     AccessTokenInvalid,
     FieldError,

@@ -1,7 +1,7 @@
 """Accounts as operators and administrators see them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from ..domain.accounts import (
@@ -14,6 +14,7 @@ from ..domain.accounts import (
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import PasswordPolicy
+from ..domain.dataclasses import dataclass
 from ..domain.errors import NotFound, PermissionDenied, ValidationFailed
 from ..domain.limits import Rule
 from ..domain.roles import ADMIN, BUILT_IN_ROLES, USER, Principal, Scope

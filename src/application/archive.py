@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditEntry, AuditFilter
 from ..domain.credentials import OneTimeToken
+from ..domain.dataclasses import dataclass
 from ..domain.exports import Export
 from ..domain.roles import roles_held
 from ..domain.sessions import Session

@@ -1,11 +1,12 @@
 """Writing the audit trail, in the transaction of what it tells, and the events that follow."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.audit import AuditEntry, AuditResult, AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.events import event_of, is_hidden
 from .events import Outbox
 from .ports.delivery import Metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from ..domain.clients import (
     for_clients,
     parse_name,
 )
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     FieldError,
     NotFound,

@@ -1,6 +1,5 @@
 """Reset and change of passwords."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..domain.accounts import Account
@@ -14,6 +13,7 @@ from ..domain.credentials import (
     digest,
     parse_existing,
 )
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     AccessTokenInvalid,
     FieldError,

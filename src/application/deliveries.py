@@ -1,11 +1,11 @@
 """Telling endpoints of events: one delivery each, tried until it succeeds or is given up."""
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.events import DomainEvent, data_of
 from ..domain.webhooks import (
     Delivery,

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 
 from ..domain.accounts import Account
+from ..domain.dataclasses import dataclass
 from .ports.security import Cipher, Clock, SealBroken, SealPurpose, Secrets
 
 DEVICE_TTL = timedelta(days=365)

@@ -1,12 +1,13 @@
 """Change of the own address: proven by the new one, undone by the old one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from ..domain.accounts import Account
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose, digest, parse_existing
+from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid, EmailTaken, TokenInvalid, WrongPassword
 from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope

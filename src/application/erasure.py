@@ -1,11 +1,11 @@
 """Deletion of accounts: what is stored about somebody goes at once."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..domain.accounts import Account
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import parse_existing
+from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid, LastAdmin, WrongPassword
 from ..domain.roles import Principal, Scope
 from .audit import Auditor

@@ -1,12 +1,11 @@
 """Events on their way out: queued with the change, told by a worker after the commit."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from ..domain.dataclasses import dataclass
 from ..domain.events import DomainEvent, data_of, event_from
 from .ports.delivery import Job, JobName
 from .ports.security import Cipher
@@ -51,8 +50,10 @@ class PublishEvent:
         event = _event(job.id, unseal(self.cipher, job))
         if event is None:
             return
+        from asyncio import gather
+
         told = (_tell(subscriber, event) for subscriber in self.subscribers)
-        for result in await asyncio.gather(*told, return_exceptions=True):
+        for result in await gather(*told, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import parse_existing
+from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid, NotFound, Unavailable, WrongPassword
 from ..domain.exports import CLOSED, OPEN, Export, ExportId, ExportStatus
 from ..domain.roles import Principal, Scope

@@ -1,8 +1,9 @@
 """The whole service as one object."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from ..domain.dataclasses import dataclass
 from .accounts import Accounts
 from .administration import Administration
 from .assembly import machines, people

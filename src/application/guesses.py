@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import Overloaded, Unavailable
 from ..domain.limits import Rule, address_key, login_key
 from .devices import Devices

@@ -1,10 +1,8 @@
 """What password hashing costs on a machine, and the parameters that a wanted time buys."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from statistics import median
 
+from ..domain.dataclasses import dataclass
 from .ports.security import PasswordHasher
 
 _PASSWORD = "measured, and thrown away"  # noqa: S105
@@ -57,7 +55,10 @@ async def measure(
 
     `clock`: monotonic seconds.
     """
-    await asyncio.gather(*(hasher.hash(_PASSWORD) for _ in range(at_once)))
+    from asyncio import gather
+    from statistics import median
+
+    await gather(*(hasher.hash(_PASSWORD) for _ in range(at_once)))
     taken: list[float] = []
     started = clock()
 
@@ -69,7 +70,7 @@ async def measure(
             if clock() - started >= seconds:
                 return
 
-    await asyncio.gather(*(keep_hashing() for _ in range(at_once)))
+    await gather(*(keep_hashing() for _ in range(at_once)))
     return Speed(len(taken) / (clock() - started), median(taken), at_once)
 
 

@@ -1,11 +1,11 @@
 """Changes that happen once, however often their request is sent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from ..domain.accounts import AccountId
+from ..domain.dataclasses import dataclass
 from ..domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from ..domain.idempotency import KEPT, AlreadyAnswered, KeyedRequest, StoredAnswer
 from .ports.security import Cipher, Clock, SealBroken, SealPurpose

@@ -1,10 +1,9 @@
 """Initial passwords: chosen by an administrator, known to two, so that they open nothing."""
 
-from dataclasses import dataclass
-
 from ..domain.accounts import Account
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose
+from ..domain.dataclasses import dataclass
 from ..domain.errors import InvalidCredentials, PasswordChangeRequired
 from .audit import Auditor
 from .ports.security import Clock, Secrets

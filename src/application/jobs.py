@@ -1,12 +1,11 @@
 """What workers do: one handler a job name, each safe to repeat; and what became of the jobs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditPolicy, AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import NotFound, Unavailable
 from ..domain.jobs import JobFilter, JobRecord
 from ..domain.limits import Rule, address_key
@@ -226,9 +225,11 @@ class Jobs:
 
     async def run(self, job: Job) -> None:
         """Do one job, within its deadline; whatever it raises means: again later."""
+        from asyncio import timeout
+
         begun, failed = self.now(), True
         try:
-            async with asyncio.timeout(job.name.deadline.total_seconds()):
+            async with timeout(job.name.deadline.total_seconds()):
                 await self.handlers[job.name](job)
             failed = False
         finally:

@@ -1,10 +1,11 @@
 """The keys that sign access tokens: made on first start, loaded into every process, replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import NotFound
 from ..domain.keys import KeyPolicy, KeyState, SigningKey, active_of
 from .audit import Auditor

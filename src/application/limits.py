@@ -1,20 +1,22 @@
 """Rate limits, spent by use cases before their work."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
+from ..domain.dataclasses import dataclass
 from ..domain.errors import RateLimited, Unavailable
 from ..domain.limits import Budget, Decision, LimitPolicy, Rule
 from .ports.delivery import Metrics
 from .ports.limits import KeyHasher, LimitEvents, RateLimiter
 from .ports.security import Clock
 from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from asyncio import Lock
 
 T = TypeVar("T")
 
@@ -234,7 +236,7 @@ class LeasingRateLimiter(RateLimiter):
         self._store = store
         self._seconds = seconds
         self._leases: dict[bytes, _Lease] = {}
-        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[bytes, Lock] = WeakValueDictionary()
 
     async def spend(self, key: bytes, budget: Budget) -> Decision:
         size = budget.burst // _PARTS
@@ -242,8 +244,10 @@ class LeasingRateLimiter(RateLimiter):
             return await self._store.spend(key, budget)
         if decision := self._handed_out(key, budget):
             return decision
+        from asyncio import Lock
+
         # One lease at a time: of calls that come at once each would take one.
-        lock = self._locks.setdefault(key, asyncio.Lock())
+        lock = self._locks.setdefault(key, Lock())
         async with lock:
             return self._handed_out(key, budget) or await self._leased(key, budget, size)
 

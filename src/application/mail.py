@@ -1,12 +1,13 @@
 """Mail by job: written with the change, sealed until a worker sends it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..domain.accounts import DEFAULT_LOCALE, Account
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import OneTimeToken, Purpose
+from ..domain.dataclasses import dataclass
 from .audit import Auditor
 from .ports.delivery import Job, JobName, Mail, Mailer, MailTemplate, Undeliverable
 from .ports.security import Cipher, Clock, Secrets

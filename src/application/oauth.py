@@ -1,13 +1,13 @@
 """What only the OAuth endpoints do: machine clients, revocation, introspection."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
 from ..domain.clients import Client, ClientId
+from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid, InvalidClient, InvalidGrant
 from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope

@@ -1,9 +1,12 @@
 """Moments in which giving up would leave nobody knowing what was done."""
 
-import asyncio
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
-_deciding: set[asyncio.Task[object] | None] = set()
+if TYPE_CHECKING:
+    from asyncio import Task
+
+_deciding: set["Task[object] | None"] = set()
 
 
 class deciding(AbstractContextManager[None]):
@@ -15,12 +18,14 @@ class deciding(AbstractContextManager[None]):
     __slots__ = ("_task",)
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
+        from asyncio import current_task
+
+        self._task = current_task()
         _deciding.add(self._task)
 
     def __exit__(self, *_: object) -> None:
         _deciding.discard(self._task)
 
 
-def is_deciding(task: asyncio.Task[object] | None) -> bool:
+def is_deciding(task: "Task[object] | None") -> bool:
     return task in _deciding

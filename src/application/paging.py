@@ -3,9 +3,9 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..domain.dataclasses import dataclass
 from ..domain.errors import FieldError, ValidationFailed
 from .ports.security import Cipher, SealBroken, SealPurpose
 

@@ -1,10 +1,11 @@
 """Every policy of the domain in one object."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..domain.accounts import AccountPolicy
 from ..domain.audit import AuditPolicy
 from ..domain.credentials import PasswordPolicy
+from ..domain.dataclasses import dataclass
 from ..domain.keys import KeyPolicy
 from ..domain.limits import LimitPolicy
 from ..domain.sessions import SessionPolicy

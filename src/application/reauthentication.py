@@ -1,8 +1,7 @@
 """The password asked for again, before what a stolen session alone must not do."""
 
-from dataclasses import dataclass
-
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import WrongPassword
 from ..domain.roles import Principal
 from .audit import Auditor

@@ -1,12 +1,12 @@
 """After a theft or a restore: one account back to its owner, or everybody signed out."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountStatus
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import Purpose
+from ..domain.dataclasses import dataclass
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason
 from .audit import Auditor

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from ..domain.accounts import (
@@ -17,6 +17,7 @@ from ..domain.accounts import (
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import PasswordPolicy, Purpose
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     EmailTaken,
     FieldError,

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from ..domain.accounts import Account
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     FieldError,
     NotFound,

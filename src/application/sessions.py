@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from ..domain.accounts import Account, AccountId, AccountPolicy, Username
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditEntry, AuditType, ClientContext
 from ..domain.credentials import parse_existing
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     EmailNotVerified,
     GatepostError,

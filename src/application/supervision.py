@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from ..domain.accounts import (
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import Purpose
+from ..domain.dataclasses import dataclass
 from ..domain.errors import (
     FieldError,
     LastAdmin,

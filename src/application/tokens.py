@@ -1,11 +1,12 @@
 """Access tokens: made for whoever signed in, and told apart when they come back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from ..domain.clients import Client, ClientId
+from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid
 from ..domain.limits import Rule
 from ..domain.roles import Principal, roles_held, scopes_of

@@ -1,10 +1,10 @@
 """Reading the audit trail."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.audit import AuditEntry, AuditFilter
+from ..domain.dataclasses import dataclass
 from ..domain.roles import Principal, Scope
 from .paging import Cursors, Page
 from .ports.storage import UnitOfWork

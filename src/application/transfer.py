@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import EmailTaken, FieldError, UsernameTaken, ValidationFailed
 from ..domain.roles import BUILT_IN_ROLES, Principal, Role, Scope, names_of_own, scopes_of
 from ..domain.transfer import AccountRecord, to_record

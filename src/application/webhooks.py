@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
+from ..domain.dataclasses import dataclass
 from ..domain.errors import FieldError, NotFound, ValidationFailed
 from ..domain.roles import Principal, Scope
 from ..domain.webhooks import (

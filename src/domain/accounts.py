@@ -1,13 +1,14 @@
 """Accounts: who somebody is, how he is reached, and whether that was proven."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from .addresses import EmailAddress
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 
 AccountId = NewType("AccountId", UUID)

@@ -2,9 +2,8 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from encodings import idna
 
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 
 # RFC 5321 section 4.1.2, dot-string only: quoted local parts invite header injection.
@@ -60,6 +59,8 @@ def _ascii_label(label: str) -> str | None:
     Refused when the standard library's IDNA would change what was typed: characters that IDNA
     2003 and 2008 read differently (sharp s, final sigma, joiners) would name another domain.
     """
+    from encodings import idna
+
     try:
         encoded = idna.ToASCII(label).decode("ascii").lower()
         decoded = idna.ToUnicode(encoded)

@@ -1,9 +1,10 @@
 """The audit trail: who did what to whom, when and from where."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
+
+from .dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from .credentials import digest
+from .dataclasses import dataclass
 from .errors import FieldError, NotFound, ValidationFailed
 
 ClientId = NewType("ClientId", UUID)

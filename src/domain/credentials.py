@@ -3,13 +3,12 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 
 from .accounts import AccountId
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 
 MAX_PASSWORD_BYTES = 1024
@@ -18,6 +17,8 @@ MAX_PASSWORD_BYTES = 1024
 @cache
 def common_passwords() -> frozenset[str]:
     """Load the shipped list, case-folded; NIST SP 800-63B-4 section 3.1.1.2 asks for one."""
+    from pathlib import Path
+
     text = Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8")
     return frozenset(text.split("\n"))
 

@@ -1,9 +1,10 @@
 """The catalogue of refusals: a stable code for programs, a kind for entrypoints."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from .dataclasses import dataclass
 
 
 class Kind(StrEnum):

@@ -6,12 +6,13 @@ gets a new name beside the old one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from .audit import AuditEntry, AuditResult, AuditType
+from .dataclasses import dataclass
 from .errors import EmailTaken
 from .sessions import EndReason
 

@@ -1,12 +1,13 @@
 """Exports: what is stored about somebody, as one file for him, for a day."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from .accounts import AccountId
+from .dataclasses import dataclass
 
 ExportId = NewType("ExportId", UUID)
 

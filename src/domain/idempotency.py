@@ -1,11 +1,12 @@
 """Requests that carry a key of the client's, so that a repetition changes nothing."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from .accounts import AccountId
+from .dataclasses import dataclass
 
 KEPT = timedelta(hours=24)
 

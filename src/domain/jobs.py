@@ -1,9 +1,10 @@
 """How often a job is tried, and how a queued one looks to operators."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
+
+from .dataclasses import dataclass
 
 # Past this exponent every delay is at its longest, whatever the first one.
 _MOST_DOUBLINGS = 40

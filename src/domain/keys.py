@@ -1,9 +1,11 @@
 """Life cycle of the keys that sign access tokens (RFC 8725, behaviour of verifiers' caches)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from .dataclasses import dataclass
 
 # For how long verifiers may keep the published keys, and how often a process reads the stored.
 JWKS_CACHE = timedelta(minutes=5)

@@ -8,13 +8,14 @@ are whole microseconds, so that every store comes to the same result.
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
 from .accounts import Username
 from .addresses import EmailAddress
+from .dataclasses import dataclass
 from .errors import ValidationFailed
 
 _RATE = re.compile(r"([1-9]\d{0,6})/([1-9]\d{0,4})([smhd])")

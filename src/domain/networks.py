@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -13,6 +12,7 @@ from ipaddress import (
 )
 from urllib.parse import SplitResult, urlsplit
 
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 
 Address = IPv4Address | IPv6Address

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
 from .accounts import Account, AccountId, AccountStatus
 from .clients import ClientId
+from .dataclasses import dataclass
 from .errors import FieldError, InsufficientScope, Unauthenticated, ValidationFailed
 from .sessions import SessionId
 

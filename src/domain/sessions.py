@@ -1,12 +1,13 @@
 """Sessions and the rotation of their refresh tokens (RFC 9700 section 4.14)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from .accounts import AccountId
+from .dataclasses import dataclass
 
 SessionId = NewType("SessionId", UUID)
 

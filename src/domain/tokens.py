@@ -1,10 +1,10 @@
 """Access tokens: the claims of a JWT after RFC 9068."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from .dataclasses import dataclass
 from .errors import InvalidScope
 from .sessions import SessionId
 

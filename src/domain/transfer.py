@@ -1,7 +1,7 @@
 """Accounts as records that move from one installation, or another system, to another."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID
@@ -16,6 +16,7 @@ from .accounts import (
     parse_locale,
 )
 from .addresses import EmailAddress
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 from .roles import USER, roles_held
 

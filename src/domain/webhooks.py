@@ -2,13 +2,14 @@
 
 import base64
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from .dataclasses import dataclass
 from .errors import FieldError, ValidationFailed
 from .events import CATALOGUE
 

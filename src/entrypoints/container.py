@@ -7,15 +7,13 @@ from datetime import timedelta
 
 import structlog
 from dependency_injector import containers, providers
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from ..adapters.argon2 import Argon2PasswordHasher
 from ..adapters.cipher import KeyringCipher, LimiterKeyHasher, MasterKeys
 from ..adapters.jose import JwtAccessTokens
-from ..adapters.memory import MemoryMetrics
 from ..adapters.postgres.callers import PostgresCallers
-from ..adapters.postgres.engine import create_engine
+from ..adapters.postgres.engine import Engine, create_engine
 from ..adapters.postgres.health import PostgresBacklog, PostgresHealth
 from ..adapters.postgres.limits import PostgresRateLimiter
 from ..adapters.postgres.sessions import PostgresRotations
@@ -50,7 +48,7 @@ from ..domain.keys import KeyPolicy
 from ..domain.sessions import SessionPolicy
 from ..domain.tokens import TokenPolicy
 from .exporting import export_store
-from .mailing import mailer_of
+from .mailing import LateMailer
 from .master_keys import master_keys
 from .rate_limits import (
     LimiterHealth,
@@ -116,9 +114,9 @@ def _hasher(settings: Settings, metrics: Metrics) -> Argon2PasswordHasher:
     )
 
 
-def _engine(database_url: str, metrics: Metrics) -> AsyncEngine:
+def _engine(database_url: str, metrics: Metrics) -> Engine:
     engine = create_engine(database_url)
-    pool = engine.pool
+    pool = engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         metrics.watch(Level.CONNECTIONS_USED, pool.checkedout)
         metrics.watch(Level.CONNECTIONS_IDLE, pool.checkedin)
@@ -126,15 +124,21 @@ def _engine(database_url: str, metrics: Metrics) -> AsyncEngine:
     return engine
 
 
+def _unseen_metrics() -> Metrics:
+    from ..adapters.memory import MemoryMetrics
+
+    return MemoryMetrics()
+
+
 class Container(containers.DeclarativeContainer):
     """One provider a port, annotated with it (or with the adapter, where it must be closed)."""
 
     settings = providers.Dependency(instance_of=Settings)
     # Only a server has something to show them.
-    metrics: providers.Provider[Metrics] = providers.Singleton(MemoryMetrics)
+    metrics: providers.Provider[Metrics] = providers.Singleton(_unseen_metrics)
     database_url: providers.Provider[str] = settings.provided.pooled_url
     keys: providers.Provider[MasterKeys] = providers.Singleton(master_keys, settings)
-    engine: providers.Provider[AsyncEngine] = providers.Singleton(_engine, database_url, metrics)
+    engine: providers.Provider[Engine] = providers.Singleton(_engine, database_url, metrics)
     now: providers.Provider[Clock] = providers.Object(utc_now)
     uow: providers.Provider[UnitOfWork] = providers.Singleton(PostgresUnitOfWork, engine, metrics)
     callers: providers.Provider[PostgresCallers] = providers.Singleton(
@@ -178,7 +182,7 @@ class Container(containers.DeclarativeContainer):
         settings.provided.tokens.algorithm.value,
         now,
     )
-    mailer: providers.Provider[Mailer] = providers.Singleton(mailer_of, settings)
+    mailer: providers.Provider[Mailer] = providers.Singleton(LateMailer, settings)
     exports: providers.Provider[ExportStore] = providers.Singleton(export_store, settings, cipher)
     webhooks: providers.Provider[WebhookSender] = providers.Singleton(LateWebhooks, settings)
     ports: providers.Provider[Ports] = providers.Singleton(

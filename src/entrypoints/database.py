@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
-from ..adapters.embedded import exists, running, start
 from .settings import Settings
 
 
@@ -20,6 +19,8 @@ def available_database(settings: Settings, *, migrated: bool = True) -> Iterator
     if settings.database_url is not None:
         yield settings
         return
+    from ..adapters.embedded import running, start
+
     folder = settings.data_dir / "postgres"
     url = running(folder)
     if url is not None:
@@ -40,6 +41,8 @@ def present_database(settings: Settings) -> Iterator[tuple[Settings, bool]]:
 
     Beside them whether an embedded server was started that lasts only as long as the block.
     """
+    from ..adapters.embedded import exists, running
+
     folder = settings.data_dir / "postgres"
     if settings.database_url is None and not exists(folder):
         yield settings, False

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from ..adapters.cipher import MasterKeys
-from ..adapters.mail.sender import parse_sender
 from ..adapters.mail.server import SmtpServer, is_smtp
 from ..adapters.postgres.dsn import to_dsn
 from ..domain import limits
@@ -106,6 +105,8 @@ def _folder(value: object) -> object:
 
 
 def _sender(value: str) -> str:
+    from ..adapters.mail.sender import parse_sender
+
     parse_sender(value)
     return value
 

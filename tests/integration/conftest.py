@@ -221,7 +221,7 @@ async def url(shared_url: str) -> str:
 
 @pytest.fixture
 async def engine(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, max_overflow=40)
+    engine = AsyncEngine(create_engine(url, max_overflow=40).sync_engine)
     yield engine
     await engine.dispose()
 

@@ -47,7 +47,8 @@ FILTERS = {
 @pytest.fixture(scope="module")
 async def engine(databases: Any, template: str) -> AsyncIterator[AsyncEngine]:
     name = await databases.create(template)
-    engine = create_engine(urlunsplit(urlsplit(databases.url)._replace(path=f"/{name}")))
+    url = urlunsplit(urlsplit(databases.url)._replace(path=f"/{name}"))
+    engine = AsyncEngine(create_engine(url).sync_engine)
     async with engine.begin() as connection:
         # The limit is for what the service asks; filling is ours.
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")

@@ -54,7 +54,24 @@ PACKAGES = {
     *("shellingham", "six", "sqlalchemy", "starlette", "structlog", "typer", "typing_extensions"),
     *("typing_inspection", "uvicorn"),
 }
-LATE = {"aiosmtplib", "alembic", "celery", "h11", "httpx2", "mako", "redis"}
+# All of domain and application, from a fresh interpreter.
+CORE_MODULES = 200
+CORE_COMPILED = 250
+CORE_LATE = {"asyncio", "concurrent", "encodings.idna", "pathlib", "ssl", "statistics"}
+CORE = """
+import json, sys
+from importlib import import_module
+compiled = []
+sys.addaudithook(lambda event, of: compiled.append(of[1]) if event == "compile" else None)
+for name in sys.argv[1:]:
+    import_module(name)
+print(json.dumps([[*sys.modules], compiled.count("<string>")]))
+"""
+LATE_MODULES = {"sqlalchemy.orm"}
+LATE = {
+    *("aiosmtplib", "alembic", "celery", "h11", "httpx2", "jinja2", "mako", "pgqueuer", "redis"),
+}
+# Brought along by tests and tools.
 TOOLS = {"IPython", "colorama", "sphinx", "werkzeug", "yaml"}
 LOADED = """
 import json, sys
@@ -93,6 +110,7 @@ class Visitor:
             client=ClientContext(),
         )
         return bearing(await self.sign_in("root"))
+
     async def machine(self) -> dict[str, str]:
         """Store a machine client that may introspect; return what it shows."""
         secret = ClientSecret.issue(new_id(), "a secret", NOW, None)
@@ -169,6 +187,30 @@ async def test_no_operation_costs_more_than_its_budget(visitor: Visitor) -> None
     assert fat == {}
 
 
+def test_importing_the_core_loads_and_compiles_no_more_than_its_budget() -> None:
+    root = Path(__file__).parents[2]
+    files = [*root.glob("src/domain/*.py"), *root.glob("src/application/**/*.py")]
+    names = [
+        ".".join(("gatepost", *one.relative_to(root / "src").with_suffix("").parts))
+        for one in files
+    ]
+    # Without what .pth files of tools load.
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        CORE,
+        *(name.removesuffix(".__init__") for name in names),
+    ]
+    listed = subprocess.run(command, capture_output=True, check=True, cwd=root, text=True)
+    modules, compiled = json.loads(listed.stdout)
+    assert {f"gatepost.{layer}" for layer in ("domain", "application")} < set(modules)
+    assert CORE_LATE & set(modules) == set()
+    assert len(modules) <= CORE_MODULES
+    # At import: `__init__` of each dataclass, and what the standard library makes of its own.
+    assert compiled <= CORE_COMPILED
+
+
 def test_a_server_loads_no_more_modules_than_its_budget() -> None:
     command = [sys.executable, "-c", LOADED]
     root = Path(__file__).parents[2]
@@ -184,3 +226,4 @@ def test_a_server_loads_no_more_modules_than_its_budget() -> None:
     assert theirs - PACKAGES == set()
     assert counted["gatepost"] <= OUR_MODULES
     assert sum(counted[package] for package in theirs) <= THEIR_MODULES
+    assert LATE_MODULES & set(modules) == set()

@@ -96,7 +96,7 @@ def client_of(
 
 async def test_what_waits_for_a_lock_is_given_up_and_leaves_nothing_behind(url: str) -> None:
     engine = create_engine(url, pool_size=4)
-    pool = engine.pool
+    pool = engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
     uow = PostgresUnitOfWork(engine)
     async with client_of(uow, 0.4) as client:
@@ -162,8 +162,8 @@ async def test_a_database_that_falls_silent_is_given_up_in_time(url: str) -> Non
             answers = await asyncio.gather(*(client.get("/add") for _ in range(6)))
             assert time.monotonic() - before < 1.7, "0.4 s, a commit's 0.5 s, a farewell's 0.25 s"
             assert [answer.status_code for answer in answers] == [503] * 6
-            assert isinstance(engine.pool, QueuePool)
-            assert engine.pool.checkedout() == 0
+            assert isinstance(engine.sync_engine.pool, QueuePool)
+            assert engine.sync_engine.pool.checkedout() == 0
             open_.set()
             answers = await asyncio.gather(*(client.get("/add") for _ in range(6)))
             assert [answer.status_code for answer in answers] == [200] * 6

@@ -181,7 +181,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
 def test_the_connections_of_a_process_are_those_of_its_pools(tmp_path: Path) -> None:
     settings = load(database_url=DOWN, data_dir=tmp_path)
     container = Container(settings=providers.Object(settings))
-    pool = container.engine().pool
+    pool = container.engine().sync_engine.pool
     assert isinstance(pool, QueuePool)
     reads: list[Any] = [container.callers(), container.postgres_limiter()]
     reads += [container.rotations(), container.database(), container.backlog()]

@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.queries import Queries
 
 from gatepost.adapters.postgres.consumer import Pace, consume
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
@@ -103,6 +105,43 @@ async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("DELETE FROM pgqueuer_schedules")
     yield connection
     await connection.close()
+
+
+async def test_a_job_is_queued_as_pgqueuer_queues_it(
+    sql: asyncpg.Connection, uow: PostgresUnitOfWork
+) -> None:
+    job = a_job()
+    payload = json.dumps(dict(job.payload)).encode()
+    async with uow() as tx:
+        await tx.jobs.enqueue(job)
+        await tx.jobs.enqueue(job)
+        await tx.commit()
+    ours = await queued_rows(sql)
+    await sql.execute("DELETE FROM pgqueuer")
+    for _ in range(2):
+        await Queries(AsyncpgDriver(sql)).enqueue(
+            job.name.value,
+            payload,
+            priority=job.name.priority,
+            dedupe_key=str(job.id),
+            headers={"job_id": str(job.id)},
+            on_conflict="skip",
+        )
+    assert ours == await queued_rows(sql)
+
+
+async def queued_rows(sql: asyncpg.Connection) -> list[dict[str, object]]:
+    """Read all that was queued, and what was logged of it, but for numbers and times."""
+    rows = await sql.fetch(
+        """
+        SELECT to_jsonb(q) - '{id,created,updated,heartbeat,execute_after}'::text[] AS queued,
+               execute_after = created AS is_due,
+               (SELECT json_agg(to_jsonb(l) - '{id,job_id,created}'::text[])
+                  FROM pgqueuer_log l WHERE job_id = q.id)::text AS logged
+          FROM pgqueuer q
+        """
+    )
+    return [dict(row) for row in rows]
 
 
 class Workers:

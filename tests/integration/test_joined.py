@@ -159,14 +159,15 @@ async def test_a_taken_address_is_found_out_in_the_hosts_transaction_too(
 async def test_a_schema_of_our_own_keeps_our_names_apart_from_the_hosts(
     empty_url: str,
 ) -> None:
-    host = create_engine(empty_url).execution_options(isolation_level="READ COMMITTED")
+    host = AsyncEngine(create_engine(empty_url).sync_engine)
+    host = host.execution_options(isolation_level="READ COMMITTED")
     async with host.begin() as connection:
         await connection.exec_driver_sql("CREATE SCHEMA identity")
         await connection.exec_driver_sql("CREATE TABLE accounts (mine text)")
         await connection.exec_driver_sql(ORDERS)
     url = f"{empty_url}{'&' if '?' in empty_url else '?'}search_path=identity"
     await upgrade(url)
-    own = create_engine(url)
+    own = AsyncEngine(create_engine(url).sync_engine)
     gatepost = on(own)
     async with AsyncSession(host) as session, session.begin():
         await register(gatepost.within(JoinedUnitOfWork(session, schema="identity")), "ada")

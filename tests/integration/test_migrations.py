@@ -82,7 +82,7 @@ async def test_the_migrated_schema_is_the_declared_one(engine: AsyncEngine) -> N
 
 
 async def test_it_is_so_to_the_last_detail(url: str, empty_url: str) -> None:
-    declared = create_engine(empty_url)
+    declared = AsyncEngine(create_engine(empty_url).sync_engine)
     async with declared.begin() as connection:
         await connection.run_sync(metadata.create_all)
     await declared.dispose()

@@ -482,7 +482,7 @@ class TestQueue:
     ) -> None:
         monkeypatch.setenv("CHANNEL", "elsewhere")
         monkeypatch.setenv("PGQUEUER_QUEUE_TABLE", "jobs")
-        with pytest.raises(ValueError, match="unset: CHANNEL, QUEUE_TABLE"):
+        with pytest.raises(ValueError, match="unset: CHANNEL, PGQUEUER_QUEUE_TABLE"):
             PostgresUnitOfWork(engine)
 
 

@@ -45,7 +45,7 @@ async def engine(databases: Databases, template: str) -> AsyncIterator[AsyncEngi
     await connection.execute(SEED, PEOPLE)
     await connection.execute("VACUUM ANALYZE accounts")
     await connection.close()
-    engine = create_engine(named(databases.url, name))
+    engine = AsyncEngine(create_engine(named(databases.url, name)).sync_engine)
     yield engine
     await engine.dispose()
     await databases.drop(name)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gatepost.adapters.postgres.dsn import through_pooler
 from gatepost.adapters.postgres.engine import create_engine
@@ -164,7 +165,8 @@ async def test_the_database_sees_no_more_connections_than_the_pooler_may_have(
 async def test_the_engine_and_the_read_pool_meet_statements_of_others(
     pooler: PgBouncer, service: Service
 ) -> None:
-    engines = [create_engine(through_pooler(pooler.url), pool_size=4) for _ in range(2)]
+    url = through_pooler(pooler.url)
+    engines = [AsyncEngine(create_engine(url, pool_size=4).sync_engine) for _ in range(2)]
 
     async def ask(number: int) -> None:
         async with engines[number % 2].connect() as connection:

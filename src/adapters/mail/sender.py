@@ -1,4 +1,4 @@
-"""The sender of mails; imports nothing heavy, for the settings check it too."""
+"""The sender of mails; without the packages of mailers, for the settings check it too."""
 
 from email.errors import MessageError
 from email.headerregistry import Address, AddressHeader

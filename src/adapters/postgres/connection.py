@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import sqlalchemy
 from sqlalchemy import CursorResult, Executable, Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.util import greenlet_spawn
 
 from .engine import let_go
 
@@ -52,11 +53,9 @@ def _conversion(bind: Any) -> _Convert | None:
     return convert
 
 
-def driver_of(core: AsyncConnection) -> asyncpg.Connection:
+def driver_of(core: sqlalchemy.Connection) -> asyncpg.Connection:
     """Return the driver's connection; asking for it through greenlets would cost a tenth."""
-    if core.sync_connection is None:
-        raise RuntimeError("The connection is not open.")
-    return core.sync_connection.connection.driver_connection
+    return core.connection.driver_connection
 
 
 class Connection:
@@ -65,7 +64,7 @@ class Connection:
     The pool's connection is in autocommit: beginning and ending are said here.
     """
 
-    def __init__(self, core: AsyncConnection, driver: asyncpg.Connection) -> None:
+    def __init__(self, core: sqlalchemy.Connection, driver: asyncpg.Connection) -> None:
         self._core = core
         self._driver = driver
         self._is_cut = False
@@ -91,7 +90,7 @@ class Connection:
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run a statement through Core, which builds and compiles what is made on the spot."""
         await self._begin()
-        return await self._core.execute(statement, parameters)
+        return await greenlet_spawn(self._core.execute, statement, parameters)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -132,5 +131,5 @@ class Connection:
         except BaseException as error:
             self._is_cut = True
             let_go(self._driver, error)
-            await self._core.invalidate(error)
+            await greenlet_spawn(self._core.invalidate, error)
             raise

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
+import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 
 from .dsn import to_dsn, without_pool_mode
 
@@ -83,14 +84,27 @@ async def connect(
         )
 
 
-def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0) -> AsyncEngine:
+class Engine:
+    """SQLAlchemy's engine over the asynchronous driver.
+
+    As much of `sqlalchemy.ext.asyncio` as is needed: to import that one imports the ORM, 6 MiB.
+    """
+
+    def __init__(self, sync_engine: sqlalchemy.Engine) -> None:
+        self.sync_engine = sync_engine
+
+    async def dispose(self) -> None:
+        await greenlet_spawn(self.sync_engine.dispose)
+
+
+def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0) -> Engine:
     """Make the engine; nothing is connected yet. Raises ValueError for another URL."""
     dsn = to_dsn(url)
 
     async def connected() -> asyncpg.Connection:
         return await connect_observed(dsn)
 
-    engine = create_async_engine(
+    engine = sqlalchemy.create_engine(
         "postgresql+asyncpg://",
         connect_args={"async_creator_fn": connected, **_preparing(dsn)},
         # A unit of work says itself where it begins and ends.
@@ -101,14 +115,14 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = 0
         pool_use_lifo=True,
         hide_parameters=True,
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    event.listen(engine.sync_engine, "handle_error", _cut_off)
+    event.listen(engine, "checkout", _refuse_closed)
+    event.listen(engine, "handle_error", _cut_off)
     if _observer is not None:
         _observe(engine, _observer)
-    return engine
+    return Engine(engine)
 
 
-def _observe(engine: AsyncEngine, observer: QueryObserver) -> None:
+def _observe(engine: sqlalchemy.Engine, observer: QueryObserver) -> None:
     def started(connection: Connection, *_: object) -> None:
         connection.info[_STARTED] = time.perf_counter()
 
@@ -122,9 +136,9 @@ def _observe(engine: AsyncEngine, observer: QueryObserver) -> None:
             cause = getattr(error, "driver_exception", None) or error
             observer(context.statement, seconds, type(cause).__name__)
 
-    event.listen(engine.sync_engine, "before_cursor_execute", started)
-    event.listen(engine.sync_engine, "after_cursor_execute", ended)
-    event.listen(engine.sync_engine, "handle_error", failed)
+    event.listen(engine, "before_cursor_execute", started)
+    event.listen(engine, "after_cursor_execute", ended)
+    event.listen(engine, "handle_error", failed)
 
 
 def _preparing(dsn: str) -> dict[str, Any]:

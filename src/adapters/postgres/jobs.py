@@ -1,17 +1,11 @@
 """Jobs on PgQueuer, queued by the transaction that causes them."""
 
-import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-from pgqueuer.core.tm import TaskManager
-from pgqueuer.domain.models import Job as QueuedJob
-from pgqueuer.domain.settings import DBSettings
-from pgqueuer.ports.driver import Driver, NotifyCallback, TaskManagerPort
-from pgqueuer.queries import Queries
 
 from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.ports.delivery import Job, JobName
@@ -19,11 +13,30 @@ from ...application.ports.storage import JobQueue
 from ...domain.accounts import AccountId
 from ...domain.jobs import JobFilter, JobRecord, JobState
 from .connection import Connection
-from .queue_names import MIGRATED
+from .queue_names import renaming
+
+if TYPE_CHECKING:
+    # A server queues jobs and does none: it goes without the library.
+    from pgqueuer.domain.models import Job as QueuedJob
 
 _STATES = {"queued": JobState.WAITING, "picked": JobState.RUNNING, "failed": JobState.DEAD}
 _STATUS = {state: status for status, state in _STATES.items()}
 
+# What PgQueuer's own `enqueue` does for one job. A duplicate that raised would spoil the caller's
+# transaction; workers are not given the dedupe key, so the headers hold the id too.
+_ENQUEUE = """
+WITH queued AS (
+    INSERT INTO pgqueuer
+           (entrypoint, priority, payload, dedupe_key, headers, status, execute_after)
+    VALUES ($1, $2, $3, $4, $5::jsonb, 'queued', now())
+    ON CONFLICT (dedupe_key) WHERE status IN ('queued', 'picked') AND dedupe_key IS NOT NULL
+       DO NOTHING
+    RETURNING id, entrypoint, priority
+), logged AS (
+    INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+    SELECT id, 'queued', entrypoint, priority FROM queued
+) SELECT id FROM queued
+"""
 # Reads the whole queue, which is short, for what happens seldom.
 _DROP_OF = """
 DELETE FROM pgqueuer WHERE status IN ('queued', 'failed') AND headers ->> 'account_id' = $1
@@ -82,14 +95,12 @@ _TRACES = ("pgqueuer_log", "pgqueuer_statistics")
 
 def refuse_renamed_queue() -> None:
     """Raise ValueError when the environment renames PgQueuer's objects."""
-    present = DBSettings().model_dump(mode="json")
-    renamed = sorted(name for name, value in MIGRATED.items() if present[name] != value)
-    if renamed:
-        names = ", ".join(name.upper() for name in renamed)
+    if renamed := renaming(os.environ):
+        names = ", ".join(renamed)
         raise ValueError(f"The environment renames parts of the job queue; unset: {names}.")
 
 
-def job_of(queued: QueuedJob) -> Job:
+def job_of(queued: "QueuedJob") -> Job:
     """Read back what `enqueue` wrote, for a worker."""
     headers, payload = queued.headers or {}, queued.payload or b"{}"
     return Job(
@@ -101,69 +112,26 @@ def job_of(queued: QueuedJob) -> Job:
     )
 
 
-class ConnectionDriver(Driver):
-    """As much of a driver as enqueueing needs, on the connection of a transaction.
-
-    Never the driver's connection: a transaction begins late, so that a job queued first would
-    survive the rollback.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._shutdown = asyncio.Event()
-        self._tasks = TaskManager()
-
-    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        return [dict(row) for row in await self._connection.fetch(query, *args)]
-
-    async def execute(self, query: str, *args: object) -> str:
-        await self._connection.fetch(query, *args)
-        return ""
-
-    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        raise NotImplementedError
-
-    async def notify(self, channel: str, payload: str) -> None:
-        raise NotImplementedError
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave the connection to its transaction."""
-
-    @property
-    def shutdown(self) -> asyncio.Event:
-        return self._shutdown
-
-    @property
-    def tm(self) -> TaskManagerPort:
-        return self._tasks
-
-
 class PgQueuerJobs(JobQueue):
     def __init__(self, connection: Connection) -> None:
-        self._driver = ConnectionDriver(connection)
-        self._queries = Queries(self._driver)
+        self._connection = connection
 
     async def enqueue(self, job: Job) -> None:
-        await self._queries.enqueue(
+        await self._connection.fetch(
+            _ENQUEUE,
             job.name.value,
+            job.name.priority,
             json.dumps(dict(job.payload)).encode(),
-            priority=job.name.priority,
-            dedupe_key=str(job.id),
-            # Workers are not given the dedupe key.
-            headers=_headers(job),
-            # A duplicate that raised would spoil the caller's transaction.
-            on_conflict="skip",
+            str(job.id),
+            json.dumps(_headers(job)),
         )
 
     async def drop_of(self, account_id: AccountId) -> None:
-        await self._driver.execute(_DROP_OF, str(account_id))
+        await self._connection.fetch(_DROP_OF, str(account_id))
 
     async def list_oldest(self, filter_: JobFilter, *, limit: int) -> Sequence[JobRecord]:
         states = (filter_.state,) if filter_.state else tuple(JobState)
-        rows = await self._driver.fetch(_LIST, *_wanted(filter_, *states), limit)
+        rows = await self._connection.fetch(_LIST, *_wanted(filter_, *states), limit)
         return [_record(row) for row in rows]
 
     async def revive(self, filter_: JobFilter, *, limit: int) -> int:
@@ -179,7 +147,7 @@ class PgQueuerJobs(JobQueue):
         return max(counts)
 
     async def _count(self, sql: str, *arguments: object) -> int:
-        (row,) = await self._driver.fetch(sql, *arguments)
+        (row,) = await self._connection.fetch(sql, *arguments)
         return int(str(row["rows"]))
 
 

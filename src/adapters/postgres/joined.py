@@ -51,7 +51,10 @@ class JoinedUnitOfWork(UnitOfWork):
                         await _set_path(connection, former)
                     await release()
 
-                yield PostgresTransaction(Connection(connection, driver_of(connection)), commit)
+                core = connection.sync_connection
+                if core is None:
+                    raise RuntimeError("The connection is not open.")
+                yield PostgresTransaction(Connection(core, driver_of(core)), commit)
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[tuple[AsyncConnection, Commit]]:

@@ -1,12 +1,15 @@
 """Transactions on PostgreSQL."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
+from typing import Protocol
 
+import sqlalchemy
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from ...application.outcomes import deciding
 from ...application.ports.delivery import Metrics
@@ -91,6 +94,13 @@ class PostgresTransaction(Transaction):
         await self._commit()
 
 
+class HasEngine(Protocol):
+    """An engine of ours, or SQLAlchemy's AsyncEngine."""
+
+    @property
+    def sync_engine(self) -> sqlalchemy.Engine: ...
+
+
 class PostgresUnitOfWork(UnitOfWork):
     """Opens transactions on an engine in autocommit.
 
@@ -99,9 +109,9 @@ class PostgresUnitOfWork(UnitOfWork):
     `metrics` hears how long each waited for its connection.
     """
 
-    def __init__(self, engine: AsyncEngine, metrics: Metrics | None = None) -> None:
+    def __init__(self, engine: HasEngine, metrics: Metrics | None = None) -> None:
         refuse_renamed_queue()
-        self._engine = engine
+        self._engine = engine.sync_engine
         self._metrics = metrics
 
     def __call__(self) -> AbstractAsyncContextManager[Transaction]:
@@ -125,14 +135,31 @@ class PostgresUnitOfWork(UnitOfWork):
                     await connection.close()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self) -> AsyncIterator[sqlalchemy.Connection]:
         asked = time.perf_counter()
         try:
-            async with self._engine.connect() as connection:
-                if self._metrics is not None:
-                    self._metrics.connected(time.perf_counter() - asked)
-                yield connection
+            connection = await greenlet_spawn(self._engine.connect)
         except PoolTimeout:
             if self._metrics is not None:
                 self._metrics.not_connected()
             raise
+        try:
+            if self._metrics is not None:
+                self._metrics.connected(time.perf_counter() - asked)
+            yield connection
+        finally:
+            await _hand_back(connection)
+
+
+async def _hand_back(connection: sqlalchemy.Connection) -> None:
+    """Do it to the end: a caller who gives up meanwhile must not leave it half in the pool."""
+    closing = asyncio.ensure_future(greenlet_spawn(connection.close))
+    given_up: asyncio.CancelledError | None = None
+    while not closing.done():
+        try:
+            await asyncio.wait({closing})
+        except asyncio.CancelledError as error:
+            given_up = error
+    closing.result()
+    if given_up is not None:
+        raise given_up

@@ -1,8 +1,9 @@
 """What several use cases are made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ...domain.dataclasses import dataclass
 from ..audit import Auditor
 from ..devices import Devices
 from ..events import Outbox, Subscriber

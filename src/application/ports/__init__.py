@@ -1,7 +1,6 @@
 """Everything the core needs from outside, in one object."""
 
-from dataclasses import dataclass
-
+from ...domain.dataclasses import dataclass
 from .delivery import BacklogReader, Mailer, Metrics
 from .exports import ExportStore
 from .limits import KeyHasher, LimitEvents, RateLimiter

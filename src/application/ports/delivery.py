@@ -1,7 +1,7 @@
 """What the core hands to others: jobs for workers, mail for people, numbers for operators."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ...domain.addresses import EmailAddress
 from ...domain.audit import AuditType
+from ...domain.dataclasses import dataclass
 from ...domain.errors import ValidationFailed
 from ...domain.keys import KeyState
 from ...domain.limits import Rule

@@ -1,12 +1,12 @@
 """What the core asks of storage for those who administer accounts and roles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from ...domain.accounts import Account, AccountId, AccountStatus
+from ...domain.dataclasses import dataclass
 from ...domain.roles import Role
 
 

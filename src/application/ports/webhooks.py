@@ -1,11 +1,12 @@
 """What the core asks of where webhooks are kept, and of who sends them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from ...domain.dataclasses import dataclass
 from ...domain.networks import Destinations
 from ...domain.webhooks import Delivery, DeliveryId, DeliveryStatus, Endpoint, EndpointId, Outcome
 

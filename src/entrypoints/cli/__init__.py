@@ -26,6 +26,8 @@ app = typer.Typer(
     help="A self-hosted identity service.",
     no_args_is_help=True,
     add_completion=False,
+    # Plain text: rich and what it needs would be a tenth of an installation.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
