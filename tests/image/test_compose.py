@@ -84,5 +84,13 @@ def test_the_catcher_of_mails_is_in_no_image_that_runs_elsewhere(stack: None) ->
     assert told == "None False\n"
 
 
+def test_every_volume_has_a_name_so_that_all_are_removed(stack: None) -> None:
+    """One that an image declares is nameless, and is left behind by a container made anew."""
+    for name in compose("ps", "--all", "--format", "{{.Name}}").split():
+        mounts = inspected(name)["Mounts"]
+        volumes = [one["Name"] for one in mounts if one["Type"] == "volume"]
+        assert all(volume.startswith("gatepost_") for volume in volumes), name
+
+
 def test_prometheus_scrapes_both_servers_and_the_worker(stack: None) -> None:
     assert becomes_true(lambda: instances_up() == ["1", "1", "1"])
