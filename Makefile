@@ -109,7 +109,7 @@ bench: .venv/.dev  ## Measure: parts, operations per CPU-second beside a bare se
 		--benchmark-json=.gatepost/bench/micro.json --benchmark-columns=min,median,max
 	@exec .venv/bin/python -m benchmarks.macro $(ARGS)
 
-bench-growth: .venv/.dev  ## Measure with 10 thousand, 1 and 10 million accounts; 15 minutes, 20 GB of disk
+bench-growth: .venv/.dev  ## Measure with 10 thousand, 1 and 10 million accounts; 15 minutes, 17 GB of disk
 	@exec .venv/bin/python -m benchmarks.growth 10000 1000000 10000000 $(ARGS)
 
 check: check-lint check-types check-imports check-reference check-alerts check-locks check-delivery  ## Lint, types, import contracts, reference pages, alerts, locks, licences
