@@ -12,8 +12,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
-from ..adapters.embedded.lifeline import tied_to_us
-
 _logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 1.0
@@ -161,6 +159,8 @@ class _Running:
         return self.child.name
 
     def launch(self) -> None:
+        from ..adapters.embedded.lifeline import tied_to_us
+
         self.process = subprocess.Popen(  # noqa: S603
             self.child.argv,
             env=_environment(self.child.env),

@@ -1,5 +1,6 @@
 """Child processes that end when the process that started them is gone, SIGKILL included."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -31,8 +32,6 @@ def tied_to_us(number: signal.Signals) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     # Loaded before the fork: a child must not take locks that another thread may have held.
-    import ctypes
-
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 
