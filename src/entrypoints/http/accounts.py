@@ -63,7 +63,12 @@ def registration_router(
 ) -> APIRouter:
     """Make the routes that anybody may call."""
     api = APIRouter(prefix="/v1", tags=["Accounts"], route_class=route)
+    _add_registration(api, accounts, idempotency)
+    _add_proofs(api, accounts)
+    return api
 
+
+def _add_registration(api: APIRouter, accounts: Accounts, idempotency: Idempotency) -> None:
     @api.post(
         "/register",
         status_code=202,
@@ -101,6 +106,12 @@ def registration_router(
         )
         return _registered(account)
 
+
+def _registered(account: Account | None) -> Response:
+    return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
+
+
+def _add_proofs(api: APIRouter, accounts: Accounts) -> None:
     @api.post(
         "/email-verifications",
         status_code=202,
@@ -146,12 +157,6 @@ def registration_router(
         Where another account owns the old address by now, this one is suspended instead.
         """
         await accounts.undo_email_change(token=body.token, client=client)
-
-    return api
-
-
-def _registered(account: Account | None) -> Response:
-    return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
 
 
 def own_account_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:
