@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests import leaks
-
 # The machines of CI stall now and then: a slow example is no failure.
 settings.register_profile("gatepost", deadline=None, max_examples=60)
 settings.load_profile("gatepost")
@@ -21,9 +19,17 @@ gc.set_threshold(100_000, 50, 50)
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
+def pytest_collection_finish() -> None:
+    """Leave alone what collection made: it stays to the end, and is the larger part of all."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def in_20_no_log_of_any_test_holds_a_secret() -> Iterator[None]:
     """Search the logs of this process, and of the services that it started, when all is done."""
+    # Late: the process that hands out the tests runs none.
+    from tests import leaks
+
     leaks.collect_logs()
     with leaks.noting_http():
         yield

@@ -192,7 +192,7 @@ class ChangeAccount:
             if account is None or not account.is_usable(now):
                 raise AccessTokenInvalid
             before = replace(account)
-            self._apply(account, username, bio, locale)
+            amend(account, username=username, bio=bio, locale=locale)
             account.updated_at = now
             await tx.accounts.save(account)
             type_, own, changed = AuditType.ACCOUNT_CHANGED, account.id, changes(before, account)
@@ -202,24 +202,30 @@ class ChangeAccount:
             await tx.commit()
         return account
 
-    def _apply(
-        self,
-        account: Account,
-        username: str | Unset,
-        bio: str | Unset | None,
-        locale: str | Unset,
-    ) -> None:
-        faults: list[FieldError] = []
-        with collect(faults):
-            if username is not UNSET:
-                account.username = Username.parse(username)
-        with collect(faults):
-            if bio is not UNSET:
-                account.bio = parse_bio(bio)
-        with collect(faults):
-            if locale is not UNSET:
-                account.locale = parse_locale(locale)
-        ValidationFailed.raise_for(faults)
+
+def amend(
+    account: Account,
+    *,
+    username: str | Unset = UNSET,
+    email: str | Unset = UNSET,
+    bio: str | Unset | None = UNSET,
+    locale: str | Unset = UNSET,
+) -> None:
+    """Change what is given; raises ValidationFailed, with everything that is wrong."""
+    faults: list[FieldError] = []
+    with collect(faults):
+        if username is not UNSET:
+            account.username = Username.parse(username)
+    with collect(faults):
+        if email is not UNSET and (given := EmailAddress.parse(email)) != account.email:
+            account.assign_address(given)
+    with collect(faults):
+        if bio is not UNSET:
+            account.bio = parse_bio(bio)
+    with collect(faults):
+        if locale is not UNSET:
+            account.locale = parse_locale(locale)
+    ValidationFailed.raise_for(faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from ..domain.accounts import (
@@ -73,7 +74,16 @@ class CreateAdministrator:
             locale=None,
         )
         password_hash, now = await self.hasher.hash(form.password), self.now()
-        account = Account(
+        account = self._made(form, password_hash, now)
+        async with self.uow() as tx:
+            await tx.accounts.add(account, now)
+            type_, creator = AuditType.ACCOUNT_CREATED, actor.actor_id
+            await self.auditor.note(tx, type_, now, client, actor=creator, subject=account.id)
+            await tx.commit()
+        return account
+
+    def _made(self, form: Registration, password_hash: str, now: datetime) -> Account:
+        return Account(
             id=AccountId(self.secrets.new_id()),
             username=form.username,
             email=form.email,
@@ -84,12 +94,6 @@ class CreateAdministrator:
             created_at=now,
             updated_at=now,
         )
-        async with self.uow() as tx:
-            await tx.accounts.add(account, now)
-            type_, creator = AuditType.ACCOUNT_CREATED, actor.actor_id
-            await self.auditor.note(tx, type_, now, client, actor=creator, subject=account.id)
-            await tx.commit()
-        return account
 
 
 @dataclass(frozen=True, slots=True)

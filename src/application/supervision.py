@@ -6,21 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from ..domain.accounts import (
-    Account,
-    AccountId,
-    AccountStatus,
-    Username,
-    changes,
-    parse_bio,
-    parse_locale,
-)
+from ..domain.accounts import Account, AccountId, AccountStatus, changes
 from ..domain.addresses import EmailAddress
 from ..domain.audit import AuditType, ClientContext
 from ..domain.credentials import Purpose
 from ..domain.dataclasses import dataclass
 from ..domain.errors import (
-    FieldError,
     LastAdmin,
     NotFound,
     PermissionDenied,
@@ -30,7 +21,7 @@ from ..domain.errors import (
 from ..domain.limits import Rule
 from ..domain.roles import ADMIN, USER, Principal, Scope
 from ..domain.sessions import EndReason, Session
-from .accounts import UNSET, Unset
+from .accounts import UNSET, Unset, amend
 from .audit import Auditor
 from .erasure import erase_account
 from .limits import Limits
@@ -38,7 +29,6 @@ from .mail import Postbox
 from .ports.delivery import MailTemplate
 from .ports.security import Clock
 from .ports.storage import Transaction, UnitOfWork
-from .registration import collect
 from .roles import refuse_grant, refuse_higher
 
 # The values of `updated_at` that the caller has seen; None for any.
@@ -172,7 +162,7 @@ class AmendAccount:
             account_id, type_, actor, client, versions=versions
         ) as opened:
             account, before = opened.account, replace(opened.account)
-            _apply(account, username, email, bio, locale)
+            amend(account, username=username, email=email, bio=bio, locale=locale)
             await opened.save()
             changed = changes(before, account)
             await self.supervisor.note(opened, type_, actor, client, changed=changed)
@@ -194,29 +184,6 @@ class AmendAccount:
         await self.postbox.notify(tx, account, MailTemplate.EMAIL_CHANGED, now, to=former)
         if has_mail:
             await mail_link(tx, self.postbox, account, now)
-
-
-def _apply(
-    account: Account,
-    username: str | Unset,
-    email: str | Unset,
-    bio: str | Unset | None,
-    locale: str | Unset,
-) -> None:
-    faults: list[FieldError] = []
-    with collect(faults):
-        if username is not UNSET:
-            account.username = Username.parse(username)
-    with collect(faults):
-        if email is not UNSET and (given := EmailAddress.parse(email)) != account.email:
-            account.assign_address(given)
-    with collect(faults):
-        if bio is not UNSET:
-            account.bio = parse_bio(bio)
-    with collect(faults):
-        if locale is not UNSET:
-            account.locale = parse_locale(locale)
-    ValidationFailed.raise_for(faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,20 +70,13 @@ class CreateEndpoint:
         client: ClientContext,
     ) -> NewEndpoint:
         _require_write(actor)
-        faults: list[FieldError] = []
-        with collect(faults):
-            await self.sender.check(url)
-        with collect(faults):
-            wanted = parse_events(events)
-        with collect(faults):
-            address = contact and EmailAddress.parse(contact, "contact").value
-        ValidationFailed.raise_for(faults)
+        wanted, address = await self._checked(url, events, contact)
         now, secret = self.now(), secret_from(self.secrets.new_token())
         endpoint = Endpoint(
             id=EndpointId(self.secrets.new_id()),
             url=url,
             events=wanted,
-            contact=address or None,
+            contact=address,
             sealed_secret=self.cipher.seal(SealPurpose.WEBHOOK, secret.encode()),
             created_at=now,
             updated_at=now,
@@ -94,6 +87,19 @@ class CreateEndpoint:
             await self.auditor.note(tx, type_, now, client, actor=who, subject=endpoint.id)
             await tx.commit()
         return NewEndpoint(endpoint=endpoint, secret=secret)
+
+    async def _checked(
+        self, url: str, events: Sequence[str], contact: str | None
+    ) -> tuple[tuple[str, ...], str | None]:
+        faults: list[FieldError] = []
+        with collect(faults):
+            await self.sender.check(url)
+        with collect(faults):
+            wanted = parse_events(events)
+        with collect(faults):
+            address = EmailAddress.parse(contact, "contact").value if contact else None
+        ValidationFailed.raise_for(faults)
+        return wanted, address
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Mail texts from templates, by language."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -56,8 +56,9 @@ class MailTexts:
     """Renders mails from `templates/<language>/<template>.{subject,txt,html}`.
 
     Another language is another complete folder. `overrides`: a folder of the same shape whose
-    files go before ours. Everything is loaded and tried at once: a missing or broken template
-    raises ValueError here, at the start, and not when a mail is due.
+    files go before ours. All that they change is loaded and tried at once: a missing or broken
+    template raises ValueError here, at the start, and not when a mail is due. Ours alone are
+    known to be whole, and loaded when a mail needs them.
     """
 
     def __init__(self, service: str = "Gatepost", overrides: Path | None = None) -> None:
@@ -74,11 +75,9 @@ class MailTexts:
             keep_trailing_newline=True,
             auto_reload=False,
         )
-        for name in self._environment.list_templates(filter_func=_is_ours):
-            self._template(name)
-        self._languages = {name.lower(): self._load(name) for name in self._folders()}
+        self._languages = {name.lower(): name for name in self._folders()}
         if overrides:
-            self._try_all()
+            self._try(FileSystemLoader(overrides).list_templates())
 
     def render(self, mail: Mail) -> Rendered:
         """Render in the language of the mail's locale; raises ValueError when a link is missing.
@@ -89,7 +88,7 @@ class MailTexts:
         if mail.template in _WITH_LINK and not mail.link:
             raise ValueError(f"A mail {mail.template} needs its link.")
         language = self._language(mail.locale)
-        parts = self._languages[language][mail.template]
+        parts = self._parts(self._languages[language], mail.template)
         named = {"language": language, "service": self._service}
         subject = one_line(_rendered(parts.subject, named))
         values = named | {
@@ -102,28 +101,36 @@ class MailTexts:
         html = _rendered(parts.html, values | {"subject": subject})
         return Rendered(language, subject, text, html)
 
-    def _try_all(self) -> None:
-        """Render each mail once: what a template lacks shows only then."""
-        for language, templates in self._languages.items():
-            for template, parts in templates.items():
-                link = _LINK if template in _WITH_LINK else None
-                mail = Mail(
-                    id=UUID(int=0),
-                    template=template,
-                    to="",
-                    locale=language,
-                    username="ada",
-                    link=link,
-                )
-                rendered = self.render(mail)
-                if not rendered.subject:
-                    raise ValueError(f"The mail template {parts.subject.filename} is empty.")
-                if link and link not in map(str.strip, rendered.text.splitlines()):
-                    raise ValueError(
-                        f"The mail template {parts.text.filename} has no line with the link alone."
-                    )
-                if link and f'href="{link}"' not in rendered.html:
-                    raise ValueError(f"The mail template {parts.html.filename} has no link.")
+    def _try(self, changed: Iterable[str]) -> None:
+        """Load what goes before ours, and render the mails of its languages, which may use it.
+
+        What a template lacks shows only when it is rendered.
+        """
+        names = [name for name in changed if name.endswith(_KINDS)]
+        for name in names:
+            self._template(name)
+        folders = {name.partition("/")[0] for name in names}
+        # What lies beside the languages may be used by all of them.
+        has_shared = not folders <= set(self._languages.values())
+        for language, folder in self._languages.items():
+            if has_shared or folder in folders:
+                for template in MailTemplate:
+                    self._try_mail(language, template)
+
+    def _try_mail(self, language: str, template: MailTemplate) -> None:
+        link = _LINK if template in _WITH_LINK else None
+        mail = Mail(
+            id=UUID(int=0), template=template, to="", locale=language, username="ada", link=link
+        )
+        parts, rendered = self._parts(self._languages[language], template), self.render(mail)
+        if not rendered.subject:
+            raise ValueError(f"The mail template {parts.subject.filename} is empty.")
+        if link and link not in map(str.strip, rendered.text.splitlines()):
+            raise ValueError(
+                f"The mail template {parts.text.filename} has no line with the link alone."
+            )
+        if link and f'href="{link}"' not in rendered.html:
+            raise ValueError(f"The mail template {parts.html.filename} has no link.")
 
     def _language(self, locale: str) -> str:
         """Choose the longest known prefix of the tag (RFC 4647 section 3.4), or English."""
@@ -135,16 +142,8 @@ class MailTexts:
         names = self._environment.list_templates(extensions=("subject",))
         yield from sorted({name.partition("/")[0] for name in names})
 
-    def _load(self, language: str) -> dict[MailTemplate, _Parts]:
-        return {
-            template: _Parts(
-                *(
-                    self._template(f"{language}/{template.value}.{part}")
-                    for part in ("subject", "txt", "html")
-                )
-            )
-            for template in MailTemplate
-        }
+    def _parts(self, folder: str, template: MailTemplate) -> _Parts:
+        return _Parts(*(self._template(f"{folder}/{template.value}{kind}") for kind in _KINDS))
 
     def _template(self, name: str) -> Template:
         try:
@@ -155,11 +154,6 @@ class MailTexts:
             raise ValueError(f"The mail template {fault.filename} is broken: {fault}.") from None
         except UnicodeDecodeError:
             raise ValueError(f"The mail template {name} is not UTF-8.") from None
-
-
-def _is_ours(name: str) -> bool:
-    """Leave alone what lies beside: notes, backups, files of desktops."""
-    return name.endswith(_KINDS)
 
 
 def _rendered(template: Template, values: Mapping[str, object]) -> str:

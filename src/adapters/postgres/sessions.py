@@ -38,7 +38,16 @@ USABLE = and_(
     or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
 )
 
+# The live session of a usable account whose token, of whatever generation, is presented.
+_MEANT = and_(
+    _row.id == bindparam("session_id"),
+    _row.secret_hash == bindparam("hashed"),
+    accounts.c.id == _row.account_id,
+    _LIVE,
+    USABLE,
+)
 _current = _row.generation == _presented
+_prolonged = func.least(bindparam("idle_until", type_=MOMENT), _row.absolute_until)
 _repeated = and_(
     _row.generation - 1 == _presented,
     _row.rotated_at.between(
@@ -58,10 +67,7 @@ _TURN = Prepared(
     .values(
         generation=case((_current, _row.generation + 1), else_=_row.generation),
         rotated_at=case((_current, _now), else_=_row.rotated_at),
-        idle_until=case(
-            (_current, func.least(bindparam("idle_until", type_=MOMENT), _row.absolute_until)),
-            else_=_row.idle_until,
-        ),
+        idle_until=case((_current, _prolonged), else_=_row.idle_until),
         revoked_at=case((or_(_current, _repeated), _row.revoked_at), else_=_now),
         revoked_reason=case(
             (or_(_current, _repeated), _row.revoked_reason),
@@ -70,31 +76,14 @@ _TURN = Prepared(
             else_=_reason(EndReason.STALE),
         ),
     )
-    .where(
-        _row.id == bindparam("session_id"),
-        _row.secret_hash == bindparam("hashed"),
-        accounts.c.id == _row.account_id,
-        _LIVE,
-        USABLE,
-    )
+    .where(_MEANT)
     .returning(*sessions.columns, *account_columns(accounts, "account__"))
 )
 # Nearly every refresh is this: a transaction by itself, on a connection that keeps no state.
 _ROTATE = Prepared(
     update(sessions)
-    .values(
-        generation=_row.generation + 1,
-        rotated_at=_now,
-        idle_until=func.least(bindparam("idle_until", type_=MOMENT), _row.absolute_until),
-    )
-    .where(
-        _row.id == bindparam("session_id"),
-        _row.secret_hash == bindparam("hashed"),
-        _current,
-        accounts.c.id == _row.account_id,
-        _LIVE,
-        USABLE,
-    )
+    .values(generation=_row.generation + 1, rotated_at=_now, idle_until=_prolonged)
+    .where(_MEANT, _current)
     .returning(_row.id, _row.account_id, accounts.c.roles, _row.idle_until)
 )
 _INSERT = Prepared(insert(sessions), inserts=sessions)
@@ -163,12 +152,7 @@ class PostgresSessions(SessionRepository):
     async def turn(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
     ) -> tuple[Session, Account] | None:
-        parameters = {
-            "session_id": claim.session_id,
-            "hashed": secret_hash,
-            "presented": claim.generation,
-            "now": now,
-            "idle_until": now + policy.idle_ttl,
+        parameters = _presenting(claim, secret_hash, now, policy) | {
             "earliest": now - policy.refresh_grace,
             "latest": now + policy.refresh_grace,
         }
@@ -245,13 +229,7 @@ class PostgresRotations(Rotations):
     async def rotate(
         self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
     ) -> Holder | None:
-        values = {
-            "session_id": claim.session_id,
-            "hashed": secret_hash,
-            "presented": claim.generation,
-            "now": now,
-            "idle_until": now + policy.idle_ttl,
-        }
+        values = _presenting(claim, secret_hash, now, policy)
         with deciding():
             row = await self._pool.fetchrow(_ROTATE.sql, *_ROTATE.arguments(values))
         if row is None:
@@ -263,6 +241,18 @@ class PostgresRotations(Rotations):
             roles=tuple(roles),
             idle_until=idle_until,
         )
+
+
+def _presenting(
+    claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+) -> dict[str, object]:
+    return {
+        "session_id": claim.session_id,
+        "hashed": secret_hash,
+        "presented": claim.generation,
+        "now": now,
+        "idle_until": now + policy.idle_ttl,
+    }
 
 
 def _turned(row: Row | None) -> tuple[Session, Account] | None:

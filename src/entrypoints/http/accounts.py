@@ -62,7 +62,12 @@ def registration_router(
 ) -> APIRouter:
     """Make the routes that anybody may call."""
     api = APIRouter(prefix="/v1", tags=["Accounts"], route_class=route)
+    _add_registration(api, accounts, idempotency)
+    _add_proofs(api, accounts)
+    return api
 
+
+def _add_registration(api: APIRouter, accounts: Accounts, idempotency: Idempotency) -> None:
     @api.post(
         "/register",
         status_code=202,
@@ -100,6 +105,16 @@ def registration_router(
         )
         return _registered(account)
 
+
+def _preferred_locale(request: Request) -> str | None:
+    return preferred_locale(request.headers.get("accept-language"))
+
+
+def _registered(account: Account | None) -> Response:
+    return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
+
+
+def _add_proofs(api: APIRouter, accounts: Accounts) -> None:
     @api.post(
         "/email-verifications",
         status_code=202,
@@ -145,16 +160,6 @@ def registration_router(
         Where another account owns the old address by now, this one is suspended instead.
         """
         await accounts.undo_email_change(token=body.token, client=client)
-
-    return api
-
-
-def _preferred_locale(request: Request) -> str | None:
-    return preferred_locale(request.headers.get("accept-language"))
-
-
-def _registered(account: Account | None) -> Response:
-    return json_answer(User.of(account), 201) if account else json_answer(_REGISTERED, 202)
 
 
 def own_account_router(accounts: Accounts, route: type[APIRoute]) -> APIRouter:

@@ -15,10 +15,10 @@ from ...application.accounts import UNSET
 from ...application.clients import Clients, NewSecret
 from ...domain import clients as domain
 from ...domain.clients import ClientStatus
-from .openapi import BODY, CALLER, problems
+from .openapi import BODY, CALLER, VERSIONED, problems
 from .paging import Cursor, paged
 from .paths import location
-from .preconditions import IfMatch, etag, required_versions
+from .preconditions import IfMatch, required_versions, versioned
 from .principal import Client, ClientsReader, ClientsWriter
 from .schemas import Form, Text, Time, json_answer
 
@@ -104,9 +104,7 @@ class ClientList(BaseModel):
 
 
 def _answer(found: domain.Client, status: int = 200) -> Response:
-    answer = json_answer(MachineClient.model_validate(found), status)
-    answer.headers["ETag"] = etag(found.updated_at)
-    return answer
+    return versioned(MachineClient.model_validate(found), found.updated_at, status)
 
 
 def router(clients: Clients, route: type[APIRoute], public_url: str) -> APIRouter:
@@ -167,14 +165,7 @@ def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
         response_model=MachineClient,
         operation_id="changeClient",
         summary="Change a machine client",
-        responses=problems(
-            CALLER,
-            BODY,
-            "permission_denied",
-            "not_found",
-            "version_conflict",
-            "precondition_required",
-        ),
+        responses=problems(CALLER, BODY, "permission_denied", "not_found", VERSIONED),
     )
     async def change_client(
         client_id: _ID,
@@ -202,12 +193,7 @@ def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
         operation_id="deleteClient",
         summary="Delete a machine client",
         responses=problems(
-            CALLER,
-            "permission_denied",
-            "not_found",
-            "version_conflict",
-            "precondition_required",
-            "validation_failed",
+            CALLER, "permission_denied", "not_found", VERSIONED, "validation_failed"
         ),
     )
     async def delete_client(

@@ -19,6 +19,7 @@ BODY = (
     "unsupported_media_type",
     "validation_failed",
 )
+VERSIONED = ("version_conflict", "precondition_required")
 KEYED = ("idempotency_key_reused", "idempotency_key_in_use")
 CALLER = ("unauthenticated", "access_token_invalid", "insufficient_scope", "rate_limited")
 _REFRESH_COOKIE = {

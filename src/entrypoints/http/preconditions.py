@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Depends, Header
+from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ...application.supervision import Versions
 from .errors import PRECONDITION_REQUIRED, RequestRefused
+from .schemas import json_answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Strong tags of ours alone: a weak or foreign one matches no version (section 8.8.3.2).
@@ -34,6 +37,13 @@ IfMatch = Annotated[str | None, Depends(_if_match)]
 
 def etag(updated_at: datetime) -> str:
     return f'"{(updated_at - _EPOCH) // timedelta(microseconds=1)}"'
+
+
+def versioned(body: BaseModel, updated_at: datetime, status: int = 200) -> Response:
+    """Answer with the version in the ETag."""
+    answer = json_answer(body, status)
+    answer.headers["ETag"] = etag(updated_at)
+    return answer
 
 
 def required_versions(if_match: str | None) -> Versions:

@@ -95,7 +95,12 @@ def router(
 ) -> APIRouter:
     api = APIRouter(prefix="/v1/sessions", tags=["Sessions"], route_class=route)
     exchange = _Exchange(sessions, cookie, device)
+    _add_tokens(api, exchange)
+    _add_own(api, exchange)
+    return api
 
+
+def _add_tokens(api: APIRouter, exchange: _Exchange) -> None:
     @api.post(
         "",
         status_code=201,
@@ -113,11 +118,11 @@ def router(
     )
     async def log_in(body: LogInForm, request: Request, client: HashingClient) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
-        signed_in = await sessions.log_in(
+        signed_in = await exchange.sessions.log_in(
             login=body.login,
             password=body.password,
             device_name=body.device_name or None,
-            device=device.read(request),
+            device=exchange.device.read(request),
             client=client,
         )
         return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
@@ -134,6 +139,10 @@ def router(
     ) -> Response:
         """Rotate the token. Borne by the cookie it needs `X-Requested-With: gatepost`."""
         return await exchange.refresh(body.refresh_token if body else None, request, client)
+
+
+def _add_own(api: APIRouter, exchange: _Exchange) -> None:
+    sessions = exchange.sessions
 
     @api.get(
         "",
@@ -182,5 +191,3 @@ def router(
     )
     async def end_other_sessions(caller: Writer, client: Client) -> None:
         await sessions.end_others(actor=caller, client=client)
-
-    return api

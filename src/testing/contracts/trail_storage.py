@@ -1,6 +1,7 @@
 """What storage must do for the audit trail and for answers that are kept."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from ...application.ports.storage import UnitOfWork
 from ...domain.accounts import Account
-from ...domain.audit import AuditEntry, AuditFilter, AuditType
+from ...domain.audit import AuditEntry, AuditFilter, AuditResult, AuditType
 from ...domain.idempotency import StoredAnswer
 from ..builders import DAY, NOW, SECOND, an_account, an_entry, an_unproven_account, new_id
 from .account_storage import store
@@ -17,6 +18,8 @@ from .account_storage import store
 KEY = bytes(range(32))
 TICK = timedelta(microseconds=1)
 ANYTHING = AuditFilter()
+
+AuditEntries = Callable[[], Awaitable[list[AuditEntry]]]
 
 
 def an_answer(account: Account, *, key: bytes = KEY, sealed: bytes = b"\0sealed") -> StoredAnswer:
@@ -53,6 +56,41 @@ async def kept(uow: UnitOfWork, *answers: StoredAnswer) -> None:
 async def recalled(uow: UnitOfWork, key: bytes = KEY, now: datetime = NOW) -> StoredAnswer | None:
     async with uow() as tx:
         return await tx.idempotency.find(key, now)
+
+
+class AuditContract:
+    async def test_every_field_comes_back_in_order(
+        self, uow: UnitOfWork, audit_entries: AuditEntries
+    ) -> None:
+        full = AuditEntry(
+            id=new_id(),
+            created_at=NOW + TICK,
+            type=AuditType.REFRESH_REUSED,
+            result=AuditResult.FAILURE,
+            reason="late_parent",
+            actor=new_id(),
+            subject=new_id(),
+            session_id=new_id(),
+            client_id="gatepost",
+            ip="192.0.2.7",
+            user_agent="Mozilla/5.0 (X11)",
+            request_id="request-1",
+        )
+        empty = replace(an_entry(), created_at=NOW + 2 * TICK)
+        async with uow() as tx:
+            await tx.audit.append(full)
+            await tx.audit.append(empty)
+            await tx.commit()
+        assert await audit_entries() == [full, empty]
+
+    async def test_every_type_can_be_kept(
+        self, uow: UnitOfWork, audit_entries: AuditEntries
+    ) -> None:
+        async with uow() as tx:
+            for type_ in AuditType:
+                await tx.audit.append(replace(an_entry(), type=type_))
+            await tx.commit()
+        assert {entry.type for entry in await audit_entries()} == set(AuditType)
 
 
 class AuditTrailContract:

@@ -316,6 +316,12 @@ def test_a_template_that_would_fail_later_stops_the_start_and_is_named(tmp_path:
     MailTexts(overrides=tmp_path)
 
 
+def test_a_broken_template_that_every_language_uses_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "base.html").write_text("{{ nothing }}")
+    with pytest.raises(ValueError, match=r"base\.html is broken"):
+        MailTexts(overrides=tmp_path)
+
+
 def test_an_incomplete_language_or_no_folder_stops_the_start(tmp_path: Path) -> None:
     a_language(tmp_path, "fr")
     (tmp_path / "fr" / "welcome.txt").unlink()

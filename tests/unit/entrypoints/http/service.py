@@ -108,13 +108,19 @@ async def open_service(
     if ports is not None:
         alone = create_app(gatepost, options)
         return Service(own, gatepost, alone, client_of(alone), alone)
+    serve = served(gatepost, options)
+    return Service(own, gatepost, _shared_app(options), client_of(serve), serve)
+
+
+def served(gatepost: Gatepost, options: HttpOptions = OPTIONS) -> ASGIApp:
+    """Serve with the application that others use too; its keys and tokens are the usual ones."""
     app = _shared_app(options)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         _current.set(gatepost)
         await app(scope, receive, send)
 
-    return Service(own, gatepost, app, client_of(serve), serve)
+    return serve
 
 
 # Making the routes takes longer than most tests: one application serves many services, each of

@@ -6,14 +6,13 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.accounts import AccountPolicy, Username
-from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.language import preferred_locale
 from tests.unit.entrypoints.http.service import (
-    OPTIONS,
     PASSWORD,
     Service,
     assert_problem,
     client_of,
+    served,
 )
 
 ADA = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
@@ -115,7 +114,7 @@ def test_preferred_locale_skips_what_is_wrong(header: str | None, expected: str 
 
 async def test_registration_without_proof_of_the_address() -> None:
     open_policy = replace(Policies(), accounts=AccountPolicy(require_verified_email=False))
-    http = client_of(create_app(assemble(memory_ports(), open_policy), OPTIONS))
+    http = client_of(served(assemble(memory_ports(), open_policy)))
     answer = await http.post("/v1/register", json=ADA)
     assert answer.status_code == 201
     assert set(answer.json()) == USER_FIELDS
@@ -125,7 +124,7 @@ async def test_registration_without_proof_of_the_address() -> None:
 
 async def test_closed_registration() -> None:
     closed = replace(Policies(), accounts=AccountPolicy(registration_open=False))
-    http = client_of(create_app(assemble(memory_ports(), closed), OPTIONS))
+    http = client_of(served(assemble(memory_ports(), closed)))
     assert_problem(await http.post("/v1/register", json=ADA), 403, "registration_closed")
 
 

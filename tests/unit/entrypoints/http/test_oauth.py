@@ -5,7 +5,7 @@ from urllib.parse import quote_plus
 import httpx2
 import pytest
 
-from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork, memory_ports
+from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork
 from gatepost.application.ports.sessions import CallerReader
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import Overloaded, RateLimited, Unavailable
@@ -19,6 +19,7 @@ from tests.unit.entrypoints.http.service import (
     bearing,
     client_of,
     open_service,
+    served,
 )
 
 FORM = "application/x-www-form-urlencoded"
@@ -305,7 +306,7 @@ async def test_what_may_work_later_is_temporarily_unavailable(
         raise refusal
 
     sessions = replace(shared.gatepost.sessions, log_in=refuse, refresh=refuse)  # type: ignore[arg-type]
-    http = client_of(create_app(replace(shared.gatepost, sessions=sessions), WITH_PASSWORD))
+    http = client_of(served(replace(shared.gatepost, sessions=sessions), WITH_PASSWORD))
     for form in (
         {"grant_type": "password", "username": "a", "password": "b"},
         {"grant_type": "refresh_token", "refresh_token": "a"},
@@ -319,7 +320,7 @@ async def test_a_failure_of_ours_is_told_in_oauths_words_too(shared: Service) ->
         raise RuntimeError("secret detail")
 
     sessions = replace(shared.gatepost.sessions, refresh=fail)  # type: ignore[arg-type]
-    http = client_of(create_app(replace(shared.gatepost, sessions=sessions), WITH_PASSWORD))
+    http = client_of(served(replace(shared.gatepost, sessions=sessions), WITH_PASSWORD))
     form = {"grant_type": "refresh_token", "refresh_token": "a"}
     answer = await http.post("/oauth2/token", data=form)
     assert_error(answer, 500, "server_error")
@@ -388,15 +389,13 @@ class _Down(MemoryUnitOfWork, CallerReader):
 
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-async def test_oa_17_revoking_while_the_store_is_down_is_503(kind: str) -> None:
-    ports = memory_ports()
-    service = await open_service(WITH_PASSWORD, ports)
+async def test_oa_17_revoking_while_the_store_is_down_is_503(service: Service, kind: str) -> None:
     await service.member("ada")
     token = (await by_password(service)).json()[kind]
     down = _Down(MemoryStorage())
     oauth = service.gatepost.oauth
     oauth = replace(oauth, revoke=replace(oauth.revoke, uow=down, callers=down))
-    http = client_of(create_app(replace(service.gatepost, oauth=oauth), WITH_PASSWORD))
+    http = client_of(served(replace(service.gatepost, oauth=oauth), WITH_PASSWORD))
     answer = await http.post("/oauth2/revoke", data={"token": token})
     assert_error(answer, 503, "temporarily_unavailable")
 

@@ -7,14 +7,13 @@ import pytest
 from gatepost.adapters.memory import PlainPasswordHasher, memory_ports
 from gatepost.domain.errors import Overloaded
 from gatepost.domain.roles import Principal, Scope
-from gatepost.entrypoints.http.app import create_app
 from tests.unit.entrypoints.http.service import (
-    OPTIONS,
     Service,
     api_routes,
     assert_problem,
     client_of,
     open_service,
+    served,
 )
 
 GUARDED = [
@@ -116,7 +115,7 @@ async def test_a_missing_scope_is_named_before_the_body_is_read(shared: Service)
         return replace(Principal.operator(), scopes=frozenset())
 
     sessions = replace(shared.gatepost.sessions, authenticate=without_scopes)  # type: ignore[arg-type]
-    http = client_of(create_app(replace(shared.gatepost, sessions=sessions), OPTIONS))
+    http = client_of(served(replace(shared.gatepost, sessions=sessions)))
     for method, path, scope in GUARDED:
         headers = {"Authorization": "Bearer some"}
         answer = await http.request(method, path, content=b"{", headers=headers)
