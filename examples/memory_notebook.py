@@ -20,7 +20,6 @@ HERE = ClientContext(ip="203.0.113.9", user_agent="a notebook")
 async def main() -> None:
     ports = memory_ports()
     gatepost = assemble(ports, Policies())
-    await gatepost.keys.load()
 
     print("Ada registers; a job with her mail is queued in the same transaction.")
     await gatepost.accounts.register(

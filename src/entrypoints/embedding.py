@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from ..adapters.embedded import running, start
 from ..adapters.postgres.migrate import upgrade
 from ..application.events import Subscriber
 from ..application.gatepost import Gatepost
+from ..application.ports import Ports
+from ..application.ports.delivery import Metrics
 from .container import open_gatepost
 from .database import with_url
 from .settings import Settings
@@ -16,7 +18,11 @@ from .worker import keep_working
 
 @contextlib.asynccontextmanager
 async def open_embedded(
-    settings: Settings, *, subscribers: Sequence[Subscriber] = ()
+    settings: Settings,
+    metrics: Metrics | None = None,
+    *,
+    subscribers: Sequence[Subscriber] = (),
+    adapt: Callable[[Ports], Ports] | None = None,
 ) -> AsyncIterator[Gatepost]:
     """Open Gatepost and do its jobs in this process, until the block ends.
 
@@ -28,7 +34,9 @@ async def open_embedded(
     with _database(settings) as (reachable, is_own):
         if is_own:
             await upgrade(reachable.direct_url)
-        async with open_gatepost(reachable, subscribers=subscribers) as gatepost:
+        async with open_gatepost(
+            reachable, metrics, subscribers=subscribers, adapt=adapt
+        ) as gatepost:
             stop = asyncio.Event()
             working = asyncio.create_task(keep_working(reachable, gatepost, stop))
             try:

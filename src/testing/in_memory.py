@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -62,8 +62,7 @@ class InMemoryGatepost:
         made = memory_ports(clock=self.clock, tokens=tokens)
         self._storage, self._mailer = made.storage, made.mailer
         signer = JwtAccessTokens(tokens, "ES256", self.clock)
-        parts: dict[str, Any] = {port.name: getattr(made, port.name) for port in fields(Ports)}
-        self.ports = Ports(**parts | {"access_tokens": signer})
+        self.ports: Ports = replace(made, access_tokens=signer)
         self.core: Gatepost = assemble(
             self.ports, Policies(tokens=tokens, limits=LimitPolicy(enabled=False))
         )

@@ -562,8 +562,9 @@ def test_keys_that_trickle_in_are_given_up(
 
 @pytest.mark.parametrize("missing", ["issuer", "audience"])
 def test_a_verifier_is_told_whose_tokens_it_takes(missing: str) -> None:
+    given = {"issuer": ISSUER, "audience": AUDIENCE, missing: ""}
     with pytest.raises(ValueError, match="Issuer and audience"):
-        SyncVerifier(**{"issuer": ISSUER, "audience": AUDIENCE, missing: ""})
+        SyncVerifier(issuer=given["issuer"], audience=given["audience"])
 
 
 def test_keys_are_where_the_service_publishes_them() -> None:
