@@ -28,8 +28,9 @@ async def open_embedded(
 
     Without DATABASE_URL a PostgreSQL of its own runs on the data folder (extra `embedded`, main
     thread) and is migrated; a database that is given was migrated by `gatepost migrate up`. Any
-    number of processes may do this at once, and `gatepost worker` beside them; without the jobs
-    it is `open_gatepost`. Raises what that does.
+    number of processes may do this at once, and `gatepost worker` beside them, which leaves
+    events for subscribers to those that have some; without the jobs it is `open_gatepost`. Raises
+    what that does.
     """
     with _database(settings) as (reachable, is_own):
         if is_own:

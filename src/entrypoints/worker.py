@@ -60,7 +60,7 @@ async def _work(
             ) as gatepost:
                 log.info("worker takes jobs")
                 patience.renew()
-                await consume(settings.direct_url, run_of(gatepost, traces), stop)
+                await _take(settings, gatepost, traces, stop)
         except Unavailable as lost:
             await patience.wait(lost)
 
@@ -73,9 +73,16 @@ async def keep_working(settings: Settings, gatepost: Gatepost, stop: asyncio.Eve
     patience = _Patience(stop)
     while not stop.is_set():
         try:
-            await consume(settings.direct_url, run_of(gatepost, Untraced()), stop)
+            await _take(settings, gatepost, Untraced(), stop)
         except Exception as lost:
             await patience.wait(lost)
+
+
+async def _take(
+    settings: Settings, gatepost: Gatepost, traces: Traces, stop: asyncio.Event
+) -> None:
+    names = gatepost.jobs.handlers
+    await consume(settings.direct_url, run_of(gatepost, traces), stop, names=tuple(names))
 
 
 class _Patience:

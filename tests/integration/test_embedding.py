@@ -4,7 +4,16 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from gatepost import ClientContext, Gatepost, Settings, load_settings, open_embedded
+from gatepost import (
+    ClientContext,
+    DomainEvent,
+    Gatepost,
+    Settings,
+    events,
+    load_settings,
+    open_embedded,
+    open_gatepost,
+)
 from gatepost.application.ports.delivery import Mail, Mailer
 
 
@@ -19,6 +28,20 @@ async def register(gatepost: Gatepost, name: str = "ada") -> None:
         password="a quiet sea of numbers",
         client=ClientContext(),
     )
+
+
+async def test_a_worker_without_subscribers_leaves_events_to_one_that_has_some(
+    own_url: str, tmp_path: Path
+) -> None:
+    settings, told = settings_for(own_url, tmp_path), asyncio.Queue[DomainEvent]()
+    async with open_gatepost(settings, subscribers=[told.put]) as gatepost:
+        await register(gatepost)
+    async with open_embedded(settings), asyncio.timeout(30):
+        # It has done what it can.
+        while not list((tmp_path / "mail").glob("*.eml")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    async with open_embedded(settings, subscribers=[told.put]), asyncio.timeout(30):
+        assert isinstance(await told.get(), events.AccountRegistered)
 
 
 class OwnMailer(Mailer):
