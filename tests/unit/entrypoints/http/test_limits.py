@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.adapters.memory import MemoryPorts
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.limits import LimitPolicy, Rate, Rule
 from tests.unit.entrypoints.http.service import (
@@ -19,6 +19,7 @@ from tests.unit.entrypoints.http.service import (
     bearing,
     client_of,
     open_service,
+    ports_for,
 )
 
 ON = LimitPolicy()
@@ -225,7 +226,7 @@ async def test_without_a_store_guesses_wait_and_the_rest_goes_on(limited: Servic
 
 
 async def test_switched_off_nothing_is_asked() -> None:
-    ports = memory_ports()
+    ports = ports_for()
     ports.limiter.is_down = True
     service = await open_service(ports=ports)
     await service.bearer("ada")

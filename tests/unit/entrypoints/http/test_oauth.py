@@ -5,7 +5,7 @@ from urllib.parse import quote_plus
 import httpx2
 import pytest
 
-from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork, memory_ports
+from gatepost.adapters.memory import MemoryStorage, MemoryUnitOfWork
 from gatepost.application.ports.sessions import CallerReader
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import Overloaded, RateLimited, Unavailable
@@ -19,6 +19,7 @@ from tests.unit.entrypoints.http.service import (
     bearing,
     client_of,
     open_service,
+    ports_for,
 )
 
 FORM = "application/x-www-form-urlencoded"
@@ -386,7 +387,7 @@ class _Down(MemoryUnitOfWork, CallerReader):
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_oa_17_revoking_while_the_store_is_down_is_503(kind: str) -> None:
-    ports = memory_ports()
+    ports = ports_for()
     service = await open_service(WITH_PASSWORD, ports)
     await service.member("ada")
     token = (await by_password(service)).json()[kind]
