@@ -116,3 +116,17 @@ class SignIns(Protocol):
         written, when it is not, or an endpoint wants the event: then a transaction decides.
         """
         ...
+
+
+class ByTransaction(Rotations, SignIns):
+    """Leaves both to the unit of work: for a storage that has no single statement for them."""
+
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> None:
+        return None
+
+    async def start(
+        self, session: Session, seen: Account, entry: AuditEntry, announces: str
+    ) -> bool:
+        return False
