@@ -15,11 +15,8 @@ import os
 
 from celery import Celery
 
-from gatepost.domain.audit import ClientContext
+from gatepost import ClientContext, Principal, load_settings, open_gatepost
 from gatepost.domain.errors import Overloaded, Unavailable
-from gatepost.domain.roles import Principal
-from gatepost.entrypoints.container import open_gatepost
-from gatepost.entrypoints.settings import load
 
 BILLING = ClientContext(user_agent="billing")
 
@@ -30,7 +27,7 @@ app.conf.update(task_ignore_result=True, task_acks_late=True)
 async def suspend_account(login: str) -> None:
     operator = Principal.operator()
     # Opened for each task: connections belong to the loop that made them, and this one ends.
-    async with open_gatepost(load(), load_keys=False) as gatepost:
+    async with open_gatepost(load_settings(), load_keys=False) as gatepost:
         account = await gatepost.administration.show(actor=operator, login=login)
         await gatepost.administration.suspend(
             actor=operator, account_id=account.id, client=BILLING

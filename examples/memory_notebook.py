@@ -9,9 +9,8 @@ same promises as those of production, the clock is yours, and mails lie in a lis
 import asyncio
 from datetime import timedelta
 
-from gatepost import GatepostError, Policies, assemble
+from gatepost import ClientContext, GatepostError, Policies, assemble
 from gatepost.adapters.memory import memory_ports
-from gatepost.domain.audit import ClientContext
 
 PASSWORD = "a quiet sea of numbers"
 HERE = ClientContext(ip="203.0.113.9", user_agent="a notebook")
@@ -20,7 +19,6 @@ HERE = ClientContext(ip="203.0.113.9", user_agent="a notebook")
 async def main() -> None:
     ports = memory_ports()
     gatepost = assemble(ports, Policies())
-    await gatepost.keys.load()
 
     print("Ada registers; a job with her mail is queued in the same transaction.")
     await gatepost.accounts.register(

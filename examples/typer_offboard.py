@@ -15,12 +15,16 @@ from typing import Annotated
 
 import typer
 
-from gatepost import Gatepost, GatepostError
-from gatepost.domain.audit import ClientContext
-from gatepost.domain.roles import Principal
-from gatepost.entrypoints.container import open_gatepost
-from gatepost.entrypoints.database import available_database
-from gatepost.entrypoints.settings import Settings, load
+from gatepost import (
+    ClientContext,
+    Gatepost,
+    GatepostError,
+    Principal,
+    Settings,
+    available_database,
+    load_settings,
+    open_gatepost,
+)
 
 CONSOLE = ClientContext(user_agent="offboard")
 
@@ -48,7 +52,7 @@ async def suspend_all(settings: Settings, logins: list[str]) -> int:
 
 def offboard(logins: Annotated[list[str], typer.Argument(help="Usernames or addresses.")]) -> None:
     """Suspend accounts and end their sessions."""
-    with available_database(load()) as settings:
+    with available_database(load_settings()) as settings:
         failed = asyncio.run(suspend_all(settings, logins))
     raise typer.Exit(1 if failed else 0)
 

@@ -1,5 +1,17 @@
-"""`python -m gatepost`."""
+"""The command `gatepost`, and `python -m gatepost`."""
 
-from .entrypoints.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    try:
+        from .entrypoints.cli import main as run
+    except ModuleNotFoundError as missing:
+        sys.exit(
+            f"The command needs the extra gatepost[service]: {missing.name} is not installed."
+        )
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ TUTORIALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "memory.md": ("A first look, in memory", ("memory_notebook.py",)),
     "fastapi.md": ("Check tokens in FastAPI", ("fastapi_orders.py",)),
     "django.md": ("Check tokens in Django", ("django_report.py",)),
+    "shop.md": ("Orders and accounts in one transaction", ("shop_orders.py",)),
     "typer.md": ("A command of your own", ("typer_offboard.py",)),
     "celery.md": ("A Celery task", ("celery_suspend.py",)),
     "grpc.md": ("Gatepost over gRPC", _GRPC),

@@ -17,15 +17,19 @@ from uuid import UUID
 
 import grpc
 
-from gatepost import Gatepost
-from gatepost.application.tokens import SignedIn
-from gatepost.domain.accounts import Account
-from gatepost.domain.audit import ClientContext
+from gatepost import (
+    Account,
+    ClientContext,
+    Gatepost,
+    Principal,
+    Settings,
+    SignedIn,
+    available_database,
+    load_settings,
+    open_gatepost,
+)
 from gatepost.domain.errors import FieldError, ValidationFailed
-from gatepost.domain.roles import Principal, roles_held
-from gatepost.entrypoints.container import open_gatepost
-from gatepost.entrypoints.database import available_database
-from gatepost.entrypoints.settings import Settings, load
+from gatepost.domain.roles import roles_held
 from gatepost.verifier import bearer_token
 
 from .refusals import Refusals
@@ -213,5 +217,5 @@ async def serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    with available_database(load()) as reachable:
+    with available_database(load_settings()) as reachable:
         asyncio.run(serve(reachable))

@@ -6,11 +6,14 @@ For one machine and few writers: transactions follow one another, as SQLite has 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gatepost import Ports
 from gatepost.application.ports.delivery import Job
 from gatepost.application.ports.security import Clock
+from gatepost.application.ports.sessions import ByTransaction
 from gatepost.application.ports.storage import Transaction, UnitOfWork
 from gatepost.domain.audit import AuditEntry
 
@@ -142,6 +145,11 @@ class SqliteStorage:
     async def create(self) -> None:
         """Make the tables where they are missing."""
         await self._writer.create()
+
+    def put_into(self, ports: Ports) -> Ports:
+        """Replace all that is about storage: one port left out would write elsewhere."""
+        whole = ByTransaction()
+        return replace(ports, uow=self.uow, callers=self.callers, rotations=whole, sign_ins=whole)
 
     async def queued_jobs(self) -> list[Job]:
         return await SqliteJobs(self._reader, self._now).queued()

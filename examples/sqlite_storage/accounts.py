@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from gatepost import Account
 from gatepost.application.ports.accounts import AccountRepository
 from gatepost.application.ports.credentials import OneTimeTokenRepository
 from gatepost.application.ports.directory import AccountDirectory, AccountQuery, RoleRepository
 from gatepost.application.ports.transfer import AccountTransfer
-from gatepost.domain.accounts import Account, AccountId, Username
+from gatepost.domain.accounts import AccountId, Username
 from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.credentials import OneTimeToken, Purpose
 from gatepost.domain.errors import EmailTaken, RoleInUse, UsernameTaken

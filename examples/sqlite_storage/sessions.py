@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from gatepost import Account
 from gatepost.application.ports.sessions import CallerReader, SessionRepository
-from gatepost.domain.accounts import Account, AccountId, Username
+from gatepost.domain.accounts import AccountId, Username
 from gatepost.domain.addresses import EmailAddress
 from gatepost.domain.clients import Client, ClientId, ClientStatus
 from gatepost.domain.sessions import (

@@ -138,7 +138,7 @@ class _KeySet(VerifyingKeys):
 
     def sign(self, payload: bytes) -> str:
         if self._signing is None:
-            raise RuntimeError("No signing key is installed.")
+            raise RuntimeError("No signing key is installed: await gatepost.keys.load() first.")
         text = f"{self._header}.{base64url.encode(payload)}"
         signature = self._signing.algorithm.sign(text.encode(), self._signing.private)
         return f"{text}.{base64url.encode(signature)}"

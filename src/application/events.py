@@ -27,13 +27,17 @@ class Outbox:
     has_subscribers: bool
 
     async def put(self, tx: Transaction, event: DomainEvent, *, is_hidden: bool) -> None:
-        """Queue an event, or a job of the same cost that tells nobody."""
+        """Queue an event, or a job of the same cost that tells nobody.
+
+        What subscribers are to hear bears a name that a worker without any leaves alone.
+        """
+        name = JobName.TELL_SUBSCRIBERS if self.has_subscribers else JobName.PUBLISH_EVENT
         values: dict[str, str | None] = {
             "name": None if is_hidden else event.name,
             "occurred_at": event.occurred_at.isoformat(),
             "data": json.dumps(data_of(event)),
         }
-        await tx.jobs.enqueue(sealed_job(self.cipher, event.id, JobName.PUBLISH_EVENT, values))
+        await tx.jobs.enqueue(sealed_job(self.cipher, event.id, name, values))
 
 
 @dataclass(frozen=True, slots=True)

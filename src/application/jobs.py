@@ -215,7 +215,10 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The handlers; a worker gives each queued job to `run`. And what operators do about jobs."""
+    """The handlers; a worker gives each queued job to `run`. And what operators do about jobs.
+
+    Jobs without a handler here are for other workers.
+    """
 
     handlers: Mapping[JobName, Handler]
     list: ListJobs

@@ -208,10 +208,6 @@ class Container(containers.DeclarativeContainer):
         webhooks=webhooks,
         now=now,
     )
-    subscribers: providers.Provider[Sequence[Subscriber]] = providers.Object(())
-    gatepost: providers.Provider[Gatepost] = providers.Singleton(
-        assemble, ports, providers.Callable(policies_of, settings), subscribers
-    )
 
 
 @contextlib.asynccontextmanager
@@ -221,18 +217,21 @@ async def open_gatepost(
     *,
     load_keys: bool = True,
     subscribers: Sequence[Subscriber] = (),
+    adapt: Callable[[Ports], Ports] | None = None,
 ) -> AsyncIterator[Gatepost]:
     """Build everything from the settings, and close it again.
 
-    The one way in for HTTP, CLI, worker and embedders. Raises SettingsError, Unavailable, and
-    SigningKeysInvalid when a stored signing key does not open with the configured master keys;
-    without `load_keys` it can be put right, but no access token signed or checked.
+    The one way in for HTTP, CLI, worker and embedders. `adapt` puts adapters of the caller's own
+    among those of the settings, `lambda ports: replace(ports, mailer=mailer)`; he closes them.
+    Raises SettingsError, Unavailable, and SigningKeysInvalid when a stored signing key does not
+    open with the configured master keys; without `load_keys` it can be put right, but no access
+    token signed or checked.
     """
     container = Container(settings=providers.Object(settings))
     if metrics is not None:
         container.metrics.override(providers.Object(metrics))
-    container.subscribers.override(providers.Object(subscribers))
-    gatepost = container.gatepost()
+    ports = adapt(container.ports()) if adapt else container.ports()
+    gatepost = assemble(ports, policies_of(settings), subscribers)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(container.engine().dispose)
         stack.push_async_callback(container.mailer().close)

@@ -10,6 +10,7 @@ import structlog
 from ..adapters.postgres.consumer import consume
 from ..application.events import Subscriber
 from ..application.gatepost import Gatepost
+from ..application.ports import Ports
 from ..application.ports.delivery import Job
 from ..domain.errors import Unavailable
 from .container import open_gatepost
@@ -22,17 +23,27 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 log = structlog.get_logger(__name__)
 
 
-async def work(settings: Settings, subscribers: Sequence[Subscriber] = ()) -> None:
+async def work(
+    settings: Settings,
+    subscribers: Sequence[Subscriber] = (),
+    *,
+    adapt: Callable[[Ports], Ports] | None = None,
+) -> None:
     """Work jobs until SIGTERM or SIGINT; the running ones are finished first.
 
     A lost database, or broker, is waited for, also at the start: jobs stay where they are, and
-    nobody has to restart the worker. Anything else ends it.
+    nobody has to restart the worker. Anything else ends it. `adapt` is that of `open_gatepost`.
     """
     with tracing() as traces:
-        await _work(settings, subscribers, traces)
+        await _work(settings, subscribers, adapt, traces)
 
 
-async def _work(settings: Settings, subscribers: Sequence[Subscriber], traces: Traces) -> None:
+async def _work(
+    settings: Settings,
+    subscribers: Sequence[Subscriber],
+    adapt: Callable[[Ports], Ports] | None,
+    traces: Traces,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,10 +55,12 @@ async def _work(settings: Settings, subscribers: Sequence[Subscriber], traces: T
                 log.info("worker hands jobs to celery")
                 await relay_jobs(settings, stop)
                 continue
-            async with open_gatepost(settings, metrics, subscribers=subscribers) as gatepost:
+            async with open_gatepost(
+                settings, metrics, subscribers=subscribers, adapt=adapt
+            ) as gatepost:
                 log.info("worker takes jobs")
                 patience.renew()
-                await consume(settings.direct_url, run_of(gatepost, traces), stop)
+                await _take(settings, gatepost, traces, stop)
         except Unavailable as lost:
             await patience.wait(lost)
 
@@ -60,9 +73,16 @@ async def keep_working(settings: Settings, gatepost: Gatepost, stop: asyncio.Eve
     patience = _Patience(stop)
     while not stop.is_set():
         try:
-            await consume(settings.direct_url, run_of(gatepost, Untraced()), stop)
+            await _take(settings, gatepost, Untraced(), stop)
         except Exception as lost:
             await patience.wait(lost)
+
+
+async def _take(
+    settings: Settings, gatepost: Gatepost, traces: Traces, stop: asyncio.Event
+) -> None:
+    names = gatepost.jobs.handlers
+    await consume(settings.direct_url, run_of(gatepost, traces), stop, names=tuple(names))
 
 
 class _Patience:

@@ -9,17 +9,19 @@ import socket
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import uvicorn
+from starlette.applications import Starlette
 
 from .. import Gatepost, Policies, Ports, assemble
 from ..adapters.jose import JwtAccessTokens
 from ..adapters.memory import ManualClock, memory_ports
+from ..application.mail import MailPolicy
 from ..application.ports.delivery import Mail
 from ..application.tokens import SignedIn
 from ..domain.audit import ClientContext
@@ -27,6 +29,7 @@ from ..domain.limits import LimitPolicy
 from ..domain.roles import Role, parse_role_name, parse_scopes
 from ..domain.tokens import TokenPolicy
 from ..entrypoints.http.app import HttpOptions, create_app
+from ..entrypoints.http.mounting import mount
 from .builders import an_account
 
 T = TypeVar("T")
@@ -48,9 +51,13 @@ class Person:
 class InMemoryGatepost:
     """Memory adapters, real access tokens, a clock that stands still until it is moved.
 
-    `core` has every use case, for `call`; `url` serves all of the HTTP API. Nothing is limited,
-    and mails are sent when somebody looks for them.
+    `core` has every use case, for `call`; `url` serves all of the HTTP API, or `mount_on` puts it
+    into an application of your own. Nothing is limited, and mails are sent when somebody looks for
+    them.
     """
+
+    ports: Ports
+    core: Gatepost
 
     def __init__(self) -> None:
         # Bound at once: the address is the issuer of the tokens.
@@ -58,15 +65,9 @@ class InMemoryGatepost:
         self._address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         # Other programs check the tokens by the real time.
         self.clock = ManualClock(datetime.now(UTC))
-        tokens = TokenPolicy(issuer=self._address, audience=self._address)
-        made = memory_ports(clock=self.clock, tokens=tokens)
+        made = memory_ports(clock=self.clock)
         self._storage, self._mailer = made.storage, made.mailer
-        signer = JwtAccessTokens(tokens, "ES256", self.clock)
-        parts: dict[str, Any] = {port.name: getattr(made, port.name) for port in fields(Ports)}
-        self.ports = Ports(**parts | {"access_tokens": signer})
-        self.core: Gatepost = assemble(
-            self.ports, Policies(tokens=tokens, limits=LimitPolicy(enabled=False))
-        )
+        self._assemble(made, self._address)
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -85,6 +86,17 @@ class InMemoryGatepost:
         self._thread.join()
         self._loop.close()
         self._socket.close()
+
+    def mount_on(self, app: Starlette, prefix: str) -> None:
+        """Serve it under a prefix of an application, in place of `mount` in its lifespan.
+
+        `require_scope` in the routes of the application then knows who signed in here. Before
+        `url` and any sign-in: the prefix is part of the issuer, and earlier tokens are refused.
+        """
+        address = self._address + prefix
+        self._assemble(self.ports, address)
+        self.call(self.core.keys.load())
+        mount(app, prefix, self.core, _options(address))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a use case: `gatepost.call(gatepost.core.sessions.log_in(...))`."""
@@ -130,13 +142,20 @@ class InMemoryGatepost:
     @cached_property
     def url(self) -> str:
         """Serve HTTP on a free port of loopback until the end, and return the address."""
-        options = HttpOptions(public_url=self._address, frontend_url=self._address, docs=True)
-        config = uvicorn.Config(create_app(self.core, options), lifespan="off", log_config=None)
+        app = create_app(self.core, _options(self._address))
+        config = uvicorn.Config(app, lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
         self._serving: Future[None] = asyncio.run_coroutine_threadsafe(
             self._server.serve(sockets=[self._socket]), self._loop
         )
         return self._address
+
+    def _assemble(self, ports: Ports, address: str) -> None:
+        tokens = TokenPolicy(issuer=address, audience=address)
+        signer = JwtAccessTokens(tokens, "ES256", self.clock)
+        self.ports = replace(ports, access_tokens=signer)
+        mail, limits = MailPolicy(frontend_url=address), LimitPolicy(enabled=False)
+        self.core = assemble(self.ports, Policies(tokens=tokens, mail=mail, limits=limits))
 
     async def _account(
         self, username: str, email: str | None, password: str, roles: tuple[str, ...], proven: bool
@@ -163,3 +182,7 @@ class InMemoryGatepost:
         while jobs := await self._storage.drain():
             for job in jobs:
                 await self.core.jobs.run(job)
+
+
+def _options(address: str) -> HttpOptions:
+    return HttpOptions(public_url=address, frontend_url=address, docs=True)

@@ -12,9 +12,13 @@ from ..domain.errors import (
     Unavailable,
 )
 from ..domain.tokens import AccessClaims
-from .checks import SyncVerifier, Verifier
-from .keys import KeyCachePolicy
-from .problems import Problem, bearer_token
+
+try:
+    from .checks import SyncVerifier, Verifier
+    from .keys import KeyCachePolicy
+    from .problems import Problem, bearer_token
+except ModuleNotFoundError as missing:
+    raise ImportError("gatepost.verifier needs the extra gatepost[verifier].") from missing
 
 __all__ = [
     "AccessClaims",

@@ -17,6 +17,7 @@ from ..domain.errors import AccessTokenInvalid, GatepostError, InsufficientScope
 from ..domain.tokens import AccessClaims, TokenPolicy
 from .keys import UNREADABLE, KeyCachePolicy, PublishedKeys
 from .problems import Problem
+from .reasons import reason_of
 
 MAX_LEEWAY = timedelta(seconds=60)
 _FETCH_SECONDS = 3.0
@@ -57,6 +58,14 @@ class _Checks(Generic[Fetched]):
         return Problem.of(refused, self.issuer)
 
     def _check(self, token: str, scopes: tuple[str, ...]) -> AccessClaims:
+        try:
+            return self._checked(token, scopes)
+        except AccessTokenInvalid:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("token refused: %s", reason_of(token, self.issuer, self.audience))
+            raise
+
+    def _checked(self, token: str, scopes: tuple[str, ...]) -> AccessClaims:
         dated, now = self._keys.demand().check(token), self.now()
         if now + self.leeway < dated.not_before or now - self.leeway >= dated.claims.expires_at:
             raise AccessTokenInvalid

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +104,7 @@ async def test_the_service_runs_on_it_and_finds_everything_after_a_restart(tmp_p
     password = "tin harp over seven hills"
     first = SqliteStorage(file, made.now)
     await first.create()
-    gatepost = assemble(replace(made, uow=first.uow, callers=first.callers), Policies())
+    gatepost = assemble(first.put_into(made), Policies())
     await gatepost.keys.load()
     await gatepost.accounts.register(
         username="ada", email="ada@example.com", password=password, bio=None, client=client
@@ -125,7 +124,7 @@ async def test_the_service_runs_on_it_and_finds_everything_after_a_restart(tmp_p
     first.close()
 
     second = SqliteStorage(file, made.now)
-    restarted = assemble(replace(made, uow=second.uow, callers=second.callers), Policies())
+    restarted = assemble(second.put_into(made), Policies())
     await restarted.keys.load()
     turned = await restarted.sessions.refresh(refresh_token=signed_in.refresh_token, client=client)
     caller = await restarted.sessions.authenticate(access_token=turned.access_token)

@@ -81,6 +81,30 @@ def test_an_extra_that_is_missing_is_named() -> None:
     assert said == "create_app needs the extra gatepost[http].\n"
 
 
+def test_without_extras_everything_at_once_and_help_give_the_core() -> None:
+    without = "import sys\nfor name in ('fastapi', 'sqlalchemy', 'dependency_injector'):\n"
+    program = without + "    sys.modules[name] = None\nimport gatepost, inspect\n"
+    program += "from gatepost import *\nfrom gatepost.errors import UsernameTaken\n"
+    program += "print(sorted(gatepost.__all__), len(inspect.getmembers(gatepost)) > 20)"
+    assert _said_by(program) == f"{sorted([*_CORE, '__version__'])} True\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import runpy; runpy.run_module('gatepost', run_name='__main__')", "[service]: typer"),
+        ("import gatepost.verifier", "gatepost.verifier needs the extra gatepost[verifier]."),
+    ],
+)
+def test_a_part_whose_extra_is_missing_names_it(program: str, told: str) -> None:
+    missing = "import sys; sys.modules['typer'] = sys.modules['httpx2'] = None; "
+    done = subprocess.run(
+        [sys.executable, "-c", missing + program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert told in done.stderr
+
+
 def test_importing_the_package_is_next_to_nothing() -> None:
     loaded = [name for name in _loaded_by("") if name.startswith("gatepost")]
     assert loaded == ["gatepost"]
@@ -94,8 +118,8 @@ def test_importing_the_core_loads_no_framework_no_adapter_and_no_second_copy() -
     packages = {name.partition(".")[0] for name in modules}
     # `src` is where the package lives on disk: under that name it would be there twice.
     assert packages - set(sys.stdlib_module_names) == {"gatepost"}
-    layers = {".".join(name.split(".")[:2]) for name in modules if name.startswith("gatepost.")}
-    assert layers == {"gatepost.application", "gatepost.domain"}
+    layers = {name.split(".")[1] for name in modules if name.startswith("gatepost.")}
+    assert layers == {"application", "domain", "errors", "events"}
 
 
 def test_reading_settings_loads_neither_database_nor_server() -> None:

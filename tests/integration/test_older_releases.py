@@ -16,9 +16,9 @@ from dependency_injector import providers
 
 from gatepost.adapters.postgres import migrate
 from gatepost.adapters.postgres.consumer import consume
-from gatepost.application.gatepost import Gatepost
+from gatepost.application.gatepost import Gatepost, assemble
 from gatepost.domain.audit import AuditFilter, ClientContext
-from gatepost.entrypoints.container import Container
+from gatepost.entrypoints.container import Container, policies_of
 from gatepost.entrypoints.settings import load
 from tests.service import PASSWORD
 
@@ -50,7 +50,7 @@ async def everything_works(url: str, folder: Path, monkeypatch: pytest.MonkeyPat
     settings = load(database_url=url, data_dir=folder)
     container = Container(settings=providers.Object(settings))
     container.now.override(providers.Object(lambda: THEN))
-    gatepost = container.gatepost()
+    gatepost = assemble(container.ports(), policies_of(settings))
     await container.callers().open()
     await container.rotations().open()
     await container.postgres_limiter().open()

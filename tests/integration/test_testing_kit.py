@@ -17,8 +17,14 @@ def test_nothing_of_the_service_is_loaded():
 
 
 def test_what_the_tutorial_shows_passes(tmp_path: Path) -> None:
-    assert write_blocks(TUTORIAL, tmp_path) == ["orders.py", "test_orders.py", "test_welcome.py"]
-    assert "5 passed" in run_pytest(tmp_path, *PLAIN)
+    assert write_blocks(TUTORIAL, tmp_path) == [
+        "orders.py",
+        "test_orders.py",
+        "test_welcome.py",
+        "shop.py",
+        "test_shop.py",
+    ]
+    assert "7 passed" in run_pytest(tmp_path, *PLAIN)
 
 
 def test_who_does_not_use_the_fixture_loads_nothing_of_the_service(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import createClient, { type Client } from "openapi-fetch";
 import { isProblem, Refused, Unreachable } from "./problems.js";
 import type { components, paths } from "./schema.js";
-import { type Options, Session } from "./session.js";
+import { type Options, Session, withoutSlash } from "./session.js";
 
 export { isProblem, type Problem, type ProblemCode, Refused, Unreachable } from "./problems.js";
 export type { components, paths } from "./schema.js";
@@ -18,7 +18,7 @@ export interface Gatepost {
 export function createGatepost(options: Options): Gatepost {
   const session = new Session(options);
   const api = createClient<paths>({
-    baseUrl: options.baseUrl,
+    baseUrl: withoutSlash(options.baseUrl),
     fetch: (request) => session.fetch(request),
   });
   return { session, api };

@@ -11,7 +11,7 @@ export interface TokenStore {
 }
 
 export interface Options {
-  /** Where the service answers, without a slash at the end. */
+  /** Where the service answers. */
   baseUrl: string;
   /**
    * `cookie`: an HttpOnly cookie that all tabs share and no script can read; for browsers, on a
@@ -39,6 +39,9 @@ const FIRST_PAUSE = 250;
 /** An access token is renewed before it expires, by a tenth of its life. */
 const LIFE_USED = 0.9;
 
+/** Paths begin with a slash, and the service takes no empty part of one. */
+export const withoutSlash = (url: string): string => url.replace(/\/+$/, "");
+
 /** Somebody's session: an access token in memory, renewed in one place for all tabs. */
 export class Session {
   #access: Access | null = null;
@@ -49,11 +52,13 @@ export class Session {
   #listeners = new Set<(sessionId: string | null) => void>();
   #tabs: Tabs | undefined;
   #send: typeof globalThis.fetch;
+  #base: string;
 
   constructor(private readonly options: Options) {
+    this.#base = withoutSlash(options.baseUrl);
     this.#send = options.fetch ?? ((...given) => globalThis.fetch(...given));
     if (this.#byCookie || options.store) {
-      this.#tabs = new Tabs(`gatepost ${options.baseUrl}`, (access) => this.#adopt(access));
+      this.#tabs = new Tabs(`gatepost ${this.#base}`, (access) => this.#adopt(access));
     }
   }
 
@@ -232,7 +237,7 @@ export class Session {
     if (method === "DELETE" && this.#access) {
       headers.set("Authorization", `Bearer ${this.#access.token}`);
     }
-    const request = new Request(this.options.baseUrl + path, {
+    const request = new Request(this.#base + path, {
       method,
       headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),

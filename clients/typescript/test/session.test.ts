@@ -95,6 +95,13 @@ test("calls without a session carry no token and refresh nothing", async () => {
   assert.deepEqual(service.asked, [{ call: ME, bearer: null, body: {} }]);
 });
 
+test("an address with a slash at the end is the same address", async () => {
+  const { service, api } = await signedIn({ baseUrl: `${BASE}/` });
+  service.on(ME, user());
+  await done(api.GET("/v1/users/me"));
+  assert.deepEqual(service.asked.map((one) => one.call), ["POST /v1/sessions", ME]);
+});
+
 test("however many calls find the token expired, one refreshes", async () => {
   const { service, api } = await signedIn();
   service.on(ME, ...Array.from({ length: 5 }, expired), ...Array.from({ length: 5 }, user));

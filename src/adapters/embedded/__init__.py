@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import EmbeddedPostgresError
+from .errors import EmbeddedPostgresError, InUse
 
 if TYPE_CHECKING:
     from .server import EmbeddedPostgres, exists, running, start
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "exists", "running", "start"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "InUse", "exists", "running", "start"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Self
 from ..held_folders import HeldFolder
 from .binaries import Binaries, environment, find_binaries
 from .cluster import Layout, data_argument, last_words, prepare, short_folder
-from .errors import EmbeddedPostgresError
+from .errors import EmbeddedPostgresError, InUse
 from .lifeline import Watcher, tied_to_us
 from .owners import Owner, owner_of
 from .postmaster import Postmaster
@@ -114,7 +114,7 @@ def _acquire(layout: Layout) -> int:
     except OSError:
         holder = os.read(lock, 32).decode(errors="replace").strip()
         os.close(lock)
-        raise EmbeddedPostgresError(
+        raise InUse(
             f"{layout.folder} is in use by another process ({holder or 'just starting'})."
         ) from None
     os.truncate(lock, 0)

@@ -1,7 +1,5 @@
 """Every port in memory, standard library only: for the tests of those who embed Gatepost."""
 
-from dataclasses import dataclass
-
 from ...application.limits import SilentEvents
 from ...application.policies import Policies
 from ...application.ports import Ports
@@ -53,11 +51,16 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPorts(Ports):
-    """Ports whose fakes a test can look into."""
+    """Ports whose fakes a test can look into.
 
-    storage: MemoryStorage
+    No dataclass of its own: `replace(memory_ports(), mailer=mailer)` takes what `Ports` takes, and
+    what was replaced is no fake any more.
+    """
+
+    __slots__ = ()
+
+    uow: MemoryUnitOfWork
     limiter: MemoryRateLimiter
     hasher: PlainPasswordHasher
     access_tokens: MemoryAccessTokens
@@ -68,6 +71,10 @@ class MemoryPorts(Ports):
     webhooks: MemoryWebhooks
     now: ManualClock
 
+    @property
+    def storage(self) -> MemoryStorage:
+        return self.uow.storage
+
 
 def memory_ports(
     *, clock: ManualClock | None = None, tokens: TokenPolicy | None = None
@@ -76,7 +83,6 @@ def memory_ports(
     now = clock or ManualClock()
     storage = MemoryStorage(now)
     return MemoryPorts(
-        storage=storage,
         uow=MemoryUnitOfWork(storage),
         callers=MemoryCallers(storage),
         rotations=MemoryRotations(storage),

@@ -164,20 +164,24 @@ class MemoryRefreshTokens(RefreshTokens):
 
 
 class MemoryAccessTokens(AccessTokens):
-    """JSON claims with a tag, `kid.claims.tag`; times in whole seconds, as in a JWT."""
+    """JSON claims with a tag, `kid.claims.tag`; times in whole seconds, as in a JWT.
+
+    Signs from the start. The key that it begins with is the first that `new_key` gives, so that
+    tokens outlive a first `keys.load()`.
+    """
 
     def __init__(self, policy: TokenPolicy, now: Clock) -> None:
         self._policy = policy
         self._now = now
-        self._keys: dict[str, KeyPair] = {}
-        self._signing = ""
+        self._first: KeyPair | None = _new_key()
+        self.install([self._first], self._first.kid)
 
     def new_key(self) -> KeyPair:
-        key = secrets.token_bytes(32)
-        return KeyPair(kid=hashlib.sha256(key).hexdigest(), algorithm="HS256", private_key=key)
+        first, self._first = self._first, None
+        return first or _new_key()
 
     def install(self, keys: Sequence[KeyPair], signing: str) -> None:
-        self._keys = {key.kid: key for key in keys}
+        self._keys: dict[str, KeyPair] = {key.kid: key for key in keys}
         self._signing = signing
 
     def sign(self, claims: AccessClaims) -> str:
@@ -208,6 +212,11 @@ class MemoryAccessTokens(AccessTokens):
     def _is_ours(self, claims: AccessClaims) -> bool:
         ours = (self._policy.issuer, self._policy.audience)
         return (claims.issuer, claims.audience) == ours and claims.issued_at <= self._now()
+
+
+def _new_key() -> KeyPair:
+    key = secrets.token_bytes(32)
+    return KeyPair(kid=hashlib.sha256(key).hexdigest(), algorithm="HS256", private_key=key)
 
 
 def _equal(tag: str, expected: str) -> bool:

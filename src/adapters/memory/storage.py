@@ -156,12 +156,12 @@ class MemoryUnitOfWork(UnitOfWork):
     """
 
     def __init__(self, storage: MemoryStorage) -> None:
-        self._storage = storage
+        self.storage = storage
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[MemoryTransaction]:
-        async with self._storage.alone():
-            transaction = MemoryTransaction(self._storage)
+        async with self.storage.alone():
+            transaction = MemoryTransaction(self.storage)
             try:
                 yield transaction
             finally:

@@ -1,7 +1,7 @@
 """Taking jobs from the queue: each at least once, by one worker at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -58,11 +58,13 @@ async def consume(
     *,
     retries: RetryPolicy | None = None,
     pace: Pace | None = None,
+    names: Collection[JobName] = tuple(JobName),
     schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> None:
     """Work jobs on a connection of its own until `stop` is set; running ones are finished.
 
-    `schedules`: the times of jobs that nobody asks for, as cron has them.
+    `names`: which jobs to take; the others stay. `schedules`: the times of jobs that nobody asks
+    for, as cron has them.
 
     Raises Unavailable when the connection cannot be had or is lost.
     """
@@ -70,7 +72,7 @@ async def consume(
     attempts = Attempts(run, retries or RetryPolicy())
 
     def queue_on(driver: Driver) -> PgQueuer:
-        return queue_of(FairQueries(driver), attempts.make, schedules)
+        return queue_of(FairQueries(driver), attempts.make, names, schedules)
 
     def end() -> None:
         attempts.end_within(pace.grace)
@@ -145,12 +147,13 @@ async def _notice_loss(connection: asyncpg.Connection, end: Callable[[], None]) 
 def queue_of(
     queries: FairQueries,
     do: Callable[[models.Job], Awaitable[None]],
+    names: Collection[JobName],
     schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> PgQueuer:
-    """Make a queue that gives each job to `do`, and ticks."""
+    """Make a queue that gives each job of these names to `do`, and ticks."""
     queue = PgQueuer(queries.driver, queries=queries)
     # Names of a newer release are none of ours: its jobs stay for its workers.
-    for name in JobName:
+    for name in names:
         # `hold` keeps what was given up, so that it can be looked at and tried again.
         queue.entrypoint(name.value, concurrency_limit=name.at_once or 0, on_failure="hold")(do)
     for name, times in schedules.items():

@@ -52,6 +52,9 @@ UPDATE pgqueuer SET queue_manager_id = $3, heartbeat = now(), updated = now(),
 RETURNING *
 """
 
+# The engine's workers have no subscribers to tell.
+_NAMES = tuple(name for name in JobName if name is not JobName.TELL_SUBSCRIBERS)
+
 log = structlog.get_logger(__name__)
 
 
@@ -119,7 +122,7 @@ class _Handing:
             async with self._turn:
                 await self._hand_over(queue, row)
 
-        queue = queue_of(_RelayQueries(driver), do)
+        queue = queue_of(_RelayQueries(driver), do, _NAMES)
         return queue
 
     async def _hand_over(self, queue: PgQueuer, row: models.Job) -> None:
@@ -168,7 +171,7 @@ class HandedJobs:
 
     async def do(self, row: int, relay: UUID) -> None:
         """Do the job of a message, unless that was begun or put back; returns when it ended."""
-        names = [name.value for name in JobName]
+        names = [name.value for name in _NAMES]
         found = await self._queries.driver.fetch(_CLAIM, row, relay, uuid4(), names)
         if not found:
             log.info("message without a job", row=row)

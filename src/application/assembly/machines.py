@@ -132,8 +132,10 @@ def _telling(parts: Parts) -> Mapping[JobName, Handler]:
     p, auditor, postbox = parts.ports, parts.auditor, parts.postbox
     told: list[Subscriber] = [QueueDeliveries(p.uow, p.secrets, p.now), *parts.subscribers]
     deliver = DeliverWebhook(p.uow, p.webhooks, p.cipher, postbox, auditor, p.metrics, p.now)
+    publish = PublishEvent(p.cipher, told)
     return {
-        JobName.PUBLISH_EVENT: PublishEvent(p.cipher, told),
+        JobName.PUBLISH_EVENT: publish,
+        **({JobName.TELL_SUBSCRIBERS: publish} if parts.subscribers else {}),
         JobName.DELIVER_WEBHOOK: deliver,
         JobName.RESEAL_SECRETS: ResealSecrets(p.uow, p.cipher, auditor, p.now),
     }

@@ -28,6 +28,7 @@ class JobName(StrEnum):
     BUILD_EXPORT = "exports.build.v1"
     REMOVE_EXPORT = "exports.remove.v1"
     PUBLISH_EVENT = "events.publish.v1"
+    TELL_SUBSCRIBERS = "events.tell.v1"
     DELIVER_WEBHOOK = "webhooks.deliver.v1"
     RESEAL_SECRETS = "webhooks.reseal.v1"
 

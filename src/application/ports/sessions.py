@@ -126,3 +126,17 @@ class SignIns(Protocol):
         transaction decides.
         """
         ...
+
+
+class ByTransaction(Rotations, SignIns):
+    """Leaves both to the unit of work: for a storage that has no single statement for them."""
+
+    async def rotate(
+        self, claim: RefreshClaim, secret_hash: bytes, now: datetime, policy: SessionPolicy
+    ) -> None:
+        return None
+
+    async def start(
+        self, session: Session, seen: Account, entry: AuditEntry, announces: str
+    ) -> bool:
+        return False

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ...application.gatepost import Gatepost
+from ...application.policies import Policies
 from ...domain.errors import GatepostError
 from ...domain.idempotency import AlreadyAnswered
 from . import (
@@ -45,8 +46,11 @@ _DEFAULTS = HttpOptions()
 def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Application:
     """Make the ASGI application; whoever calls opens and closes `gatepost`.
 
-    Under a prefix of another application `options.public_url` must end in that prefix.
+    Under a prefix of another application `options.public_url` must end in that prefix. Raises
+    ValueError where options and policies name different addresses, for links, tokens and metadata
+    would lead to both.
     """
+    _refuse_two_addresses(gatepost.policies, options)
     app = _application(options)
     if options.password_grant:
         app.token_url = location(options.public_url, "/oauth2/token")
@@ -61,6 +65,18 @@ def create_app(gatepost: Gatepost, options: HttpOptions = _DEFAULTS) -> Applicat
     app.router.routes.insert(0, index)
     app.add_middleware(Shortcut, index=index, refusals=app.exception_handlers)
     return _within_layer(app, options)
+
+
+def _refuse_two_addresses(policies: Policies, options: HttpOptions) -> None:
+    for option, given, policy, expected in (
+        ("public_url", options.public_url, "tokens.issuer", policies.tokens.issuer),
+        ("frontend_url", options.frontend_url, "mail.frontend_url", policies.mail.frontend_url),
+    ):
+        if given != expected:
+            raise ValueError(
+                f"HttpOptions.{option} is {given!r}, but Policies.{policy} {expected!r}: they are"
+                " one address."
+            )
 
 
 def create_management_app(gatepost: Gatepost, options: HttpOptions) -> Application:

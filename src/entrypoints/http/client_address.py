@@ -1,8 +1,10 @@
 """Where a request came from: addresses are believed only from proxies that are trusted."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from uuid import uuid4
 
 from starlette.types import Scope
 
@@ -13,6 +15,7 @@ Address = IPv4Address | IPv6Address
 
 CLIENT_KEY = "gatepost.client"
 _MAX_USER_AGENT = 512
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 def client_of(scope: Scope) -> ClientContext:
@@ -51,6 +54,11 @@ def clean_user_agent(raw: bytes | None) -> str | None:
     if not text.isprintable():
         text = "".join(char for char in text if char.isprintable())
     return text or None
+
+
+def request_id(given: bytes) -> str:
+    """Take the id that a request brought, if it is fit for logs, or make one."""
+    return given.decode("ascii") if _SANE_ID.fullmatch(given) else str(uuid4())
 
 
 def _hops(scope: Scope) -> list[str]:

@@ -5,7 +5,6 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from ...application.correlation import REQUEST_ID, TRACEPARENT
 from ...application.limits import Standings, telling
 from ...domain.audit import ClientContext
 from ...domain.errors import OriginNotAllowed
-from .client_address import CLIENT_KEY, clean_user_agent, client_ip
+from .client_address import CLIENT_KEY, clean_user_agent, client_ip, request_id
 from .cors import Cors, RawHeaders
 from .deadlines import RequestDeadlines, RequestTime
 from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
@@ -26,7 +25,6 @@ from .rate_limits import rate_limit_headers
 MAX_BODY = 64 * 1024
 
 _log = logging.getLogger(__name__)
-_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # W3C Trace Context section 3.2, of the version that has one; zeros alone are no id.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _DEFAULTS: RawHeaders = [
@@ -136,12 +134,10 @@ class Layer:
         return self._problems.answer(scope, RequestRefused.because(OriginNotAllowed()))
 
     def _client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> ClientContext:
-        given = headers.get(b"x-request-id", b"")
-        sane = _SANE_ID.fullmatch(given)
         return ClientContext(
             ip=client_ip(scope, self._proxies),
             user_agent=clean_user_agent(headers.get(b"user-agent")),
-            request_id=given.decode("ascii") if sane else str(uuid4()),
+            request_id=request_id(headers.get(b"x-request-id", b"")),
         )
 
     def _added(self, client: ClientContext, headers: Mapping[bytes, bytes]) -> RawHeaders:

@@ -12,7 +12,7 @@ from fastapi.params import Security as SecurityParam
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from ...application.tokens import Authenticate
@@ -67,7 +67,7 @@ Client = Annotated[ClientContext, Depends(_client)]
 HashingClient = Annotated[ClientContext, Depends(_client), "hashes"]
 
 
-def bearer_token(request: Request) -> str:
+def bearer_token(request: HTTPConnection) -> str:
     """Take the token from the Authorization header, the only place where one counts.
 
     Raises Unauthenticated when there is none, AccessTokenInvalid when there are two.

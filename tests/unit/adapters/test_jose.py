@@ -600,5 +600,5 @@ def test_an_unknown_algorithm_is_refused_and_nothing_is_signed_without_a_key(
     for name in ("none", "HS256", "es256", ""):
         with pytest.raises(ValueError, match="algorithm"):
             JwtAccessTokens(token_policy, name, clock)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"await gatepost\.keys\.load\(\)"):
         JwtAccessTokens(token_policy, "ES256", clock).sign(some_claims(token_policy, clock()))

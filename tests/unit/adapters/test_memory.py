@@ -330,7 +330,6 @@ async def test_memory_is_always_healthy() -> None:
 async def test_an_embedder_can_assemble_everything() -> None:
     memory = memory_ports()
     gatepost = assemble(memory, Policies())
-    await gatepost.keys.load()
     client, password = ClientContext(), "an uncommon phrase"
     await gatepost.accounts.register(
         username="carla", email="carla@example.org", password=password, client=client
@@ -359,3 +358,36 @@ def test_an_embedder_can_exchange_a_part() -> None:
     other = replace(ports, mailer=OtherMailer())
     assert isinstance(other.mailer, OtherMailer)
     assert other.now() == NOW
+
+
+async def test_a_first_load_of_keys_leaves_earlier_tokens_good() -> None:
+    memory = memory_ports()
+    gatepost = assemble(memory, Policies())
+    claims = some_claims(Policies().tokens, memory.now())
+    token = memory.access_tokens.sign(claims)
+    await gatepost.keys.load()
+    assert memory.access_tokens.verify(token) == claims
+    assert memory.access_tokens.new_key() != memory.access_tokens.new_key()
+
+
+class OwnMailer(Mailer):
+    def __init__(self) -> None:
+        self.sent: list[Mail] = []
+
+    async def send(self, mail: Mail) -> None:
+        self.sent.append(mail)
+
+
+async def test_an_adapter_of_ones_own_takes_the_place_of_one_in_memory() -> None:
+    memory, mailer = memory_ports(), OwnMailer()
+    gatepost = assemble(replace(memory, mailer=mailer), Policies())
+    await gatepost.accounts.register(
+        username="carla",
+        email="carla@example.org",
+        password="an uncommon phrase",
+        client=ClientContext(),
+    )
+    for job in await memory.storage.drain():
+        await gatepost.jobs.run(job)
+    assert [mail.to for mail in mailer.sent] == ["carla@example.org"]
+    assert memory.mailer.sent == []

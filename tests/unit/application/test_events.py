@@ -98,7 +98,17 @@ async def test_an_administrators_change_names_the_fields_and_the_address_apart()
 async def test_with_nobody_to_tell_nothing_is_queued(service: Service) -> None:
     await service.has()
     await service.log_in()
-    assert JobName.PUBLISH_EVENT not in {job.name for job in service.storage.queued}
+    told = {JobName.PUBLISH_EVENT, JobName.TELL_SUBSCRIBERS}
+    assert not told & {job.name for job in service.storage.queued}
+
+
+async def test_what_subscribers_are_to_hear_is_no_job_of_a_service_without_any(
+    service: Service,
+) -> None:
+    other = await a_service(Listener())
+    await other.register()
+    (event,) = {job.name for job in other.storage.queued} - set(service.gatepost.jobs.handlers)
+    assert event in other.gatepost.jobs.handlers
 
 
 async def test_a_change_that_is_undone_is_not_told(service: Service) -> None:
@@ -132,7 +142,7 @@ async def test_no_address_no_name_and_no_secret_stands_in_an_event_or_its_job() 
     told = Listener()
     service = await a_service(told)
     await service.register("lovelace", bio="Counts.")
-    queued = repr([job for job in service.storage.queued if job.name is JobName.PUBLISH_EVENT])
+    queued = repr([job for job in service.storage.queued if job.name is JobName.TELL_SUBSCRIBERS])
     await service.work()
     await service.verify()
     signed_in = await service.log_in("lovelace")
@@ -146,7 +156,7 @@ async def test_a_subscriber_that_fails_hears_it_again_and_keeps_it_from_nobody()
     broken, told = Listener(failing=[1]), Listener()
     service = await a_service(broken, told)
     await service.register()
-    job = next(job for job in service.storage.queued if job.name is JobName.PUBLISH_EVENT)
+    job = next(job for job in service.storage.queued if job.name is JobName.TELL_SUBSCRIBERS)
     with pytest.raises(OSError, match="down"):
         await service.gatepost.jobs.run(job)
     await service.gatepost.jobs.run(job)
@@ -163,7 +173,7 @@ async def test_a_subscriber_that_hangs_keeps_it_from_nobody() -> None:
     told = Listener()
     service = await a_service(hang, told)
     await service.register()
-    job = next(job for job in service.storage.queued if job.name is JobName.PUBLISH_EVENT)
+    job = next(job for job in service.storage.queued if job.name is JobName.TELL_SUBSCRIBERS)
     running = asyncio.create_task(service.gatepost.jobs.run(job))
     for _ in range(100):
         await asyncio.sleep(0)

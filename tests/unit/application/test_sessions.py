@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from gatepost import Policies, assemble
+from gatepost.application.ports.sessions import ByTransaction
 from gatepost.domain.accounts import AccountPolicy, AccountStatus
 from gatepost.domain.audit import AuditResult, AuditType
 from gatepost.domain.errors import (
@@ -591,3 +592,16 @@ async def test_a_refused_sign_in_is_counted_with_its_reason(service: Service) ->
     with pytest.raises(InvalidCredentials):
         await service.log_in("nobody")
     assert service.ports.metrics.counts["noted", "session.refused", "invalid_credentials"] == 1
+
+
+async def test_a_storage_without_statements_of_its_own_signs_in_and_refreshes() -> None:
+    service, whole = Service(), ByTransaction()
+    ports = replace(service.ports, rotations=whole, sign_ins=whole)
+    service.gatepost = assemble(ports, Policies())
+    await service.install_keys()
+    await service.has()
+    first = await service.log_in()
+    second = await service.gatepost.sessions.refresh(
+        refresh_token=first.refresh_token, client=CLIENT
+    )
+    assert second.session_id == first.session_id

@@ -287,8 +287,8 @@ class OvertakenTransaction(MemoryTransaction):
 class OvertakenUnitOfWork(MemoryUnitOfWork):
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[OvertakenTransaction]:
-        async with self._storage.alone():
-            yield OvertakenTransaction(self._storage)
+        async with self.storage.alone():
+            yield OvertakenTransaction(self.storage)
 
 
 async def test_who_lost_his_place_a_moment_ago_is_told(service: Service) -> None:

@@ -29,7 +29,7 @@ async def test_a_lost_database_is_waited_for_and_the_end_is_not_late() -> None:
 async def test_what_nobody_thought_of_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stop, tried = asyncio.Event(), list[str]()
 
-    async def consume(url: str, run: Any, stop: asyncio.Event) -> None:
+    async def consume(url: str, run: Any, stop: asyncio.Event, names: Any) -> None:
         tried.append(url)
         if len(tried) == 2:
             stop.set()

@@ -571,3 +571,34 @@ def test_keys_are_where_the_service_publishes_them() -> None:
     for issuer in ("https://id.example.com", "https://id.example.com/"):
         verifier = SyncVerifier(issuer=issuer, audience=AUDIENCE)
         assert verifier.jwks_url == "https://id.example.com/.well-known/jwks.json"
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "told"),
+    [
+        ({"iss": f"{ISSUER}/"}, {}, f"its iss is not '{ISSUER}', letter by letter"),
+        ({"aud": ["elsewhere"]}, {}, f"its aud is not '{AUDIENCE}', letter by letter"),
+        ({}, {"typ": "JWT"}, "its typ is not at+jwt"),
+        ({"exp": 1}, {}, "its kid, alg, signature, times or another claim"),
+    ],
+)
+def test_the_log_says_which_check_failed_and_nothing_of_the_token(
+    claims: dict[str, Any], header: dict[str, Any], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer = Issuer()
+    verifier = SyncVerifier(
+        issuer=ISSUER, audience=AUDIENCE, fetch=issuer.published, now=issuer.clock
+    )
+    token = issuer.forge(issuer.members() | claims, header)
+    with caplog.at_level(logging.DEBUG, "gatepost.verifier"), pytest.raises(AccessTokenInvalid):
+        verifier.verify(token)
+    assert caplog.messages == [f"token refused: {told}"]
+
+
+@pytest.mark.parametrize("token", ["a.b.c", "", "x" * 9000])
+def test_what_is_no_token_is_said_to_be_none(token: str, caplog: pytest.LogCaptureFixture) -> None:
+    issuer = Issuer()
+    verifier = SyncVerifier(issuer=ISSUER, audience=AUDIENCE, fetch=issuer.published)
+    with caplog.at_level(logging.DEBUG, "gatepost.verifier"), pytest.raises(AccessTokenInvalid):
+        verifier.verify(token)
+    assert caplog.messages[0].startswith("token refused: it is ")

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp
 
 from gatepost import Gatepost, Policies, assemble
 from gatepost.adapters.memory import MemoryPorts, memory_ports
+from gatepost.application.mail import MailPolicy
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.audit import ClientContext
 from gatepost.domain.limits import LimitPolicy
 from gatepost.domain.roles import Principal
+from gatepost.domain.tokens import TokenPolicy
 from gatepost.entrypoints.http.app import HttpOptions, create_app
 from tests import leaks
 
@@ -100,10 +102,24 @@ class Service:
         return bearing(await self.sign_in(username))
 
 
+def policies_for(
+    options: HttpOptions = OPTIONS, limits: LimitPolicy = UNLIMITED, **others: Any
+) -> Policies:
+    """Make the policies of a service at these addresses."""
+    tokens = TokenPolicy(issuer=options.public_url, audience=options.public_url)
+    mail = MailPolicy(frontend_url=options.frontend_url)
+    return Policies(tokens=tokens, mail=mail, limits=limits, **others)
+
+
+def ports_for(options: HttpOptions = OPTIONS) -> MemoryPorts:
+    return memory_ports(tokens=policies_for(options).tokens)
+
+
 async def open_service(
     options: HttpOptions = OPTIONS, ports: Any = None, limits: LimitPolicy = UNLIMITED
 ) -> Service:
-    gatepost = assemble(own := ports or memory_ports(), Policies(limits=limits))
+    policies = policies_for(options, limits=limits)
+    gatepost = assemble(own := ports or memory_ports(tokens=policies.tokens), policies)
     await gatepost.keys.load()
     if ports is not None:
         alone = create_app(gatepost, options)
@@ -146,7 +162,7 @@ def _shared_app(options: HttpOptions) -> FastAPI:
     if options not in _apps:
         used = [*Gatepost.__dataclass_fields__, "demand_room"]
         late: Any = SimpleNamespace(**{name: getattr(_Late(_current.get), name) for name in used})
-        late.policies = Policies()
+        late.policies = policies_for(options)
         late.checks = {"database": late.database}
         _apps[options] = create_app(late, options)
     return _apps[options]

@@ -1,9 +1,6 @@
-from dataclasses import replace
-
 import pytest
 
-from gatepost import Policies, assemble
-from gatepost.adapters.memory import memory_ports
+from gatepost import assemble
 from gatepost.application.ports.delivery import MailTemplate
 from gatepost.domain.accounts import AccountPolicy, Username
 from gatepost.entrypoints.http.language import preferred_locale
@@ -12,6 +9,8 @@ from tests.unit.entrypoints.http.service import (
     Service,
     assert_problem,
     client_of,
+    policies_for,
+    ports_for,
     served,
 )
 
@@ -113,8 +112,8 @@ def test_preferred_locale_skips_what_is_wrong(header: str | None, expected: str 
 
 
 async def test_registration_without_proof_of_the_address() -> None:
-    open_policy = replace(Policies(), accounts=AccountPolicy(require_verified_email=False))
-    http = client_of(served(assemble(memory_ports(), open_policy)))
+    open_policy = policies_for(accounts=AccountPolicy(require_verified_email=False))
+    http = client_of(served(assemble(ports_for(), open_policy)))
     answer = await http.post("/v1/register", json=ADA)
     assert answer.status_code == 201
     assert set(answer.json()) == USER_FIELDS
@@ -123,8 +122,8 @@ async def test_registration_without_proof_of_the_address() -> None:
 
 
 async def test_closed_registration() -> None:
-    closed = replace(Policies(), accounts=AccountPolicy(registration_open=False))
-    http = client_of(served(assemble(memory_ports(), closed)))
+    closed = policies_for(accounts=AccountPolicy(registration_open=False))
+    http = client_of(served(assemble(ports_for(), closed)))
     assert_problem(await http.post("/v1/register", json=ADA), 403, "registration_closed")
 
 

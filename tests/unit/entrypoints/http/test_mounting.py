@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 import httpx2
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -14,7 +17,6 @@ from starlette.routing import Route
 
 from gatepost import (
     ClientContext,
-    Policies,
     Principal,
     Routes,
     assemble,
@@ -23,13 +25,18 @@ from gatepost import (
     mount,
     require_scope,
 )
-from gatepost.adapters.memory import MemoryPorts, memory_ports
-from gatepost.domain.limits import LimitPolicy
-from gatepost.domain.tokens import TokenPolicy
-from tests.unit.entrypoints.http.service import OPTIONS, PASSWORD, Service, client_of
+from tests.unit.entrypoints.http.service import (
+    OPTIONS,
+    PASSWORD,
+    Service,
+    client_of,
+    policies_for,
+    ports_for,
+)
 
 ORIGIN = "https://shop.example.com"
 PUBLIC_URL = f"{ORIGIN}/auth"
+ELSEWHERE = "https://elsewhere.example.com/auth"
 MOUNTED = replace(
     OPTIONS, public_url=PUBLIC_URL, frontend_url=PUBLIC_URL, password_grant=True, cors_origins=()
 )
@@ -47,11 +54,8 @@ class Host:
 
 
 async def a_host(app: Starlette) -> Host:
-    tokens = TokenPolicy(issuer=PUBLIC_URL, audience=PUBLIC_URL)
-    ports: MemoryPorts = memory_ports(tokens=tokens)
-    policies = Policies(limits=LimitPolicy(enabled=False), tokens=tokens)
-    gatepost = assemble(ports, policies)
-    await gatepost.keys.load()
+    ports = ports_for(MOUNTED)
+    gatepost = assemble(ports, policies_for(MOUNTED))
     mount(app, "/auth", gatepost, MOUNTED)
     transport = httpx2.ASGITransport(app, client=("203.0.113.9", 4711))
     http = httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL)
@@ -73,13 +77,24 @@ def _shop() -> FastAPI:
         caller: Annotated[Principal, Depends(require_scope("account:read"))],
         client: Annotated[ClientContext, Depends(client_context)],
     ) -> dict[str, str | None]:
-        return {"customer": caller.own_account.username.value, "ip": client.ip}
+        customer = caller.own_account.username.value
+        return {"customer": customer, "ip": client.ip, "id": client.request_id}
 
     @app.get("/reports")
     async def reports(
         caller: Annotated[Principal, Depends(require_scope("audit:read"))],
     ) -> dict[str, str]:
         return {}
+
+    @app.websocket("/news")
+    async def news(
+        socket: WebSocket,
+        caller: Annotated[Principal, Depends(require_scope("account:read"))],
+        client: Annotated[ClientContext, Depends(client_context)],
+    ) -> None:
+        await socket.accept()
+        await socket.send_text(f"{caller.own_account.username.value} {client.ip}")
+        await socket.close()
 
     return app
 
@@ -150,8 +165,11 @@ async def test_metadata_is_where_a_path_of_the_issuer_puts_it(host: Host) -> Non
 
 async def test_routes_of_the_host_know_who_is_calling(host: Host) -> None:
     bearer = await host.service.bearer("dora")
-    answer = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
-    assert answer.json() == {"customer": "dora", "ip": "203.0.113.9"}
+    told = {"X-Request-ID": "of-the-host"}
+    answer = await host.http.get(f"{ORIGIN}/orders", headers=bearer | told)
+    assert answer.json() == {"customer": "dora", "ip": "203.0.113.9", "id": "of-the-host"}
+    made = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
+    assert UUID(made.json()["id"])
     await host.http.delete("/v1/sessions/current", headers=bearer)
     ended = await host.http.get(f"{ORIGIN}/orders", headers=bearer)
     assert ended.json()["detail"]["code"] == "access_token_invalid"
@@ -165,6 +183,31 @@ async def test_routes_of_the_host_refuse_as_the_host_does(host: Host) -> None:
     poor = await host.http.get(f"{ORIGIN}/reports", headers=bearer)
     assert poor.status_code == 403
     assert 'scope="audit:read"' in poor.headers["www-authenticate"]
+
+
+async def test_a_websocket_of_the_host_knows_who_is_calling(host: Host) -> None:
+    bearer = await host.service.bearer("flo")
+    with TestClient(host.app).websocket_connect("/news", headers=bearer) as socket:
+        assert socket.receive_text() == "flo None"
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        TestClient(host.app).websocket_connect("/news"),
+    ):
+        raise AssertionError("Nobody was let in.")
+    assert (refused.value.code, refused.value.reason) == (1008, "unauthenticated")
+
+
+async def test_an_application_under_the_hosts_is_told_what_it_lacks(host: Host) -> None:
+    inner, outer = _shop(), FastAPI()
+    outer.mount("/inner", inner)
+    outer.state = host.app.state
+    async with client_of(outer) as http:
+        bearer = await host.service.bearer("gil")
+        with pytest.raises(RuntimeError, match=r"mounted.*state\.gatepost"):
+            await http.get("/inner/orders", headers=bearer)
+        inner.state.gatepost = host.app.state.gatepost
+        inner.state.gatepost_options = host.app.state.gatepost_options
+        assert (await http.get("/inner/orders", headers=bearer)).status_code == 200
 
 
 def test_the_description_of_the_host_says_which_routes_want_a_token() -> None:
@@ -202,8 +245,19 @@ async def test_a_second_prefix_is_refused_and_leaves_the_first() -> None:
     assert (await first.http.get("/livez")).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["public_url", "frontend_url"])
+async def test_two_addresses_for_one_thing_are_refused(name: str, host: Host) -> None:
+    elsewhere = {"public_url": PUBLIC_URL, "frontend_url": PUBLIC_URL, name: ELSEWHERE}
+    other = replace(
+        MOUNTED, public_url=elsewhere["public_url"], frontend_url=elsewhere["frontend_url"]
+    )
+    for serve in (create_app, partial(mount, Starlette(), "/auth")):
+        with pytest.raises(ValueError, match=rf"{name} is .*elsewhere.* one address"):
+            serve(host.service.gatepost, other)
+
+
 async def test_single_groups_of_routes_can_be_taken(host: Host) -> None:
-    few = replace(OPTIONS, routes=frozenset({Routes.SESSIONS}), docs=False)
+    few = replace(MOUNTED, routes=frozenset({Routes.SESSIONS}), docs=False)
     async with client_of(create_app(host.service.gatepost, few)) as http:
         answers = [
             (await http.get("/v1/sessions")).status_code,

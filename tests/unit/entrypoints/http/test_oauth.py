@@ -484,7 +484,7 @@ async def test_oa_20_an_issuer_with_a_path_is_found_by_both_addresses(shared: Se
     issuer = f"{PUBLIC_URL}/id"
     tokens = replace(policies.tokens, issuer=issuer)
     gatepost = replace(shared.gatepost, policies=replace(policies, tokens=tokens))
-    http = client_of(create_app(gatepost, replace(OPTIONS, docs=False)))
+    http = client_of(create_app(gatepost, replace(OPTIONS, public_url=issuer, docs=False)))
     for path in ("", "/id"):
         answer = await http.get(f"/.well-known/oauth-authorization-server{path}")
         assert answer.json()["issuer"] == issuer

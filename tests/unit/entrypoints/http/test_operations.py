@@ -1,8 +1,8 @@
 import asyncio
 from dataclasses import replace
 
-from gatepost import Policies, assemble
-from gatepost.adapters.memory import MemoryMailer, memory_ports
+from gatepost import assemble
+from gatepost.adapters.memory import MemoryMailer
 from gatepost.adapters.prometheus import PrometheusMetrics
 from gatepost.application.ports.storage import HealthCheck
 from gatepost.domain.errors import Unavailable
@@ -16,6 +16,8 @@ from tests.unit.entrypoints.http.service import (
     assert_problem,
     client_of,
     open_service,
+    policies_for,
+    ports_for,
 )
 
 
@@ -34,7 +36,7 @@ class Database(HealthCheck):
 
 
 async def service_over(database: Database, options: HttpOptions = OPTIONS) -> Service:
-    return await open_service(options, ports=replace(memory_ports(), database=database))
+    return await open_service(options, ports=replace(ports_for(), database=database))
 
 
 async def test_health_tells_version_and_checks() -> None:
@@ -56,7 +58,7 @@ class BrokenMailer(MemoryMailer):
 
 
 async def test_only_the_database_makes_it_unhealthy() -> None:
-    ports = memory_ports()
+    ports = ports_for()
     ports.backlog.oldest_seconds = 301
     down = Database(up=False)
     service = await open_service(ports=replace(ports, mailer=BrokenMailer(), limiter_check=down))
@@ -72,7 +74,7 @@ async def test_only_the_database_makes_it_unhealthy() -> None:
 
 
 async def test_checks_that_hang_are_given_up_and_told() -> None:
-    ports = replace(memory_ports(), database=Database(), limiter_check=Database(hangs=True))
+    ports = replace(ports_for(), database=Database(), limiter_check=Database(hangs=True))
     service = await open_service(replace(OPTIONS, check_seconds=0.02), ports=ports)
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -87,7 +89,7 @@ async def test_metrics_and_checks_move_to_the_management_port() -> None:
         return b"up 1\n"
 
     limiter = Database(hangs=True)
-    gatepost = assemble(replace(memory_ports(), limiter_check=limiter), Policies())
+    gatepost = assemble(replace(ports_for(), limiter_check=limiter), policies_for())
     options = replace(OPTIONS, metrics=render, check_seconds=0.02)
     public = client_of(create_app(gatepost, replace(options, metrics=None, health_checks=False)))
     assert_problem(await public.get("/metrics"), 404, "not_found")

@@ -1,0 +1,3 @@
+"""Every event, under its public name."""
+
+from .domain.events import *  # noqa: F403
