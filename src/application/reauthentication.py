@@ -33,9 +33,8 @@ class Reauthenticate:
             await self.auditor.refused(
                 purpose,
                 client,
-                actor=account.id,
+                actor=actor,
                 subject=account.id,
-                session_id=actor.session_id,
                 failure=WrongPassword.code,
             )
             raise WrongPassword
