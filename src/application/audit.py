@@ -47,7 +47,8 @@ class Auditor:
     ) -> None:
         """Append an entry; `failure` names why something was refused, `reason` why it was done.
 
-        `session_id` is the session that it is about, if that is not the actor's. `changed` names the fields that a changed account has new.
+        `session_id` is the session that it is about, if that is not the actor's. `changed` names
+        the fields that a changed account has new.
         """
         entry = self._entry(type_, now, client, actor, subject, session_id, failure, reason)
         await self._append(tx, entry, changed)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from .errors import MALFORMED, UNSUPPORTED_MEDIA_TYPE, RequestRefused, invalid
-from .validation import fault, pointer_to
+from .validation import fault, faults_of, pointer_to
 
 # No form here has a tenth of that; one that does is an attack on whoever lists its faults.
 _MAX_MEMBERS = 100
@@ -44,6 +44,19 @@ async def read_json(request: Request, *, required: bool) -> JsonRequest:
     # What sends a body without a type is no client of this API, but perhaps a form elsewhere.
     _check_media_type(announced)
     return JsonRequest(request, raw, parse_object(raw))
+
+
+async def refuse_body(request: Request) -> None:
+    """Let a call that has no body bring an empty object at most; raises RequestRefused.
+
+    Whoever sends a field means something by it, and would take silence for consent.
+    """
+    if not await request.body():
+        return
+    foreign = await (await read_json(request, required=True)).json()
+    if foreign:
+        errors = [{"type": "extra_forbidden", "loc": ("body", name)} for name in foreign]
+        raise invalid(*faults_of(errors))
 
 
 def _check_media_type(announced: list[str]) -> None:

@@ -20,7 +20,8 @@ from ...domain.audit import ClientContext
 from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
-from .json_body import read_json
+from .json_body import read_json, refuse_body
+from .openapi import BODY, problems
 from .routing import plain
 
 PRINCIPAL_KEY = "gatepost.principal"
@@ -90,6 +91,8 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
                 self.app = plain(self.get_route_handler())
+            if _is_bodiless(self):
+                self.responses = {**problems(BODY), **self.responses}
 
         def get_route_handler(self) -> Handler:
             inner, scopes = super().get_route_handler(), _scopes_needed(self.endpoint)
@@ -99,6 +102,7 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
                 inner = _reading_json(inner, required=self.body_field.field_info.is_required())
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
+            inner = _refusing_body(inner) if _is_bodiless(self) else inner
             return inner if scopes is None else _checking(authenticate, scopes, inner)
 
     return GuardedRoute
@@ -121,6 +125,18 @@ def _checking(authenticate: Authenticate, scopes: tuple[Scope, ...], inner: Hand
 def _reading_json(inner: Handler, *, required: bool) -> Handler:
     async def handle(request: Request) -> Response:
         return await inner(await read_json(request, required=required))
+
+    return handle
+
+
+def _is_bodiless(route: APIRoute) -> bool:
+    return route.body_field is None and route.methods != {"GET"}
+
+
+def _refusing_body(inner: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        await refuse_body(request)
+        return await inner(request)
 
     return handle
 

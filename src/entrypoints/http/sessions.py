@@ -14,7 +14,7 @@ from ...application.sessions import Sessions
 from ...application.tokens import SignedIn
 from ...domain.audit import ClientContext
 from ...domain.errors import InvalidGrant, Unauthenticated
-from .cookies import DeviceCookie, RefreshCookie
+from .cookies import DeviceCookie, RefreshCookie, is_own_script
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
 from .paths import ID
@@ -44,6 +44,13 @@ class RefreshForm(Form):
     )
 
 
+async def _without_token(request: Request) -> Exception:
+    """Say what is missing: who relies on the cookie has none, and has to sign in."""
+    if is_own_script(request) or not await request.body():
+        return InvalidGrant()
+    return invalid(fault("/refresh_token", "missing"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Exchange:
     """What the routes do where a refresh token may travel in a cookie."""
@@ -68,7 +75,7 @@ class _Exchange:
         borne = self.cookie.read(request) if given is None else None
         token = borne if given is None else given
         if token is None:
-            raise invalid(fault("/refresh_token", "missing"))
+            raise await _without_token(request)
         try:
             signed_in = await self.sessions.refresh(refresh_token=token, client=client)
         except InvalidGrant as refused:
@@ -107,12 +114,16 @@ def router(
             "invalid_credentials",
             "password_change_required",
             "email_not_verified",
+            "origin_not_allowed",
             "rate_limited",
             "overloaded",
         ),
     )
     async def log_in(body: LogInForm, request: Request, client: Client) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
+        by_cookie = body.delivery == "cookie"
+        if by_cookie:
+            cookie.refuse_foreign(request)
         signed_in = await sessions.log_in(
             login=body.login,
             password=body.password,
@@ -120,7 +131,7 @@ def router(
             device=device.read(request),
             client=client,
         )
-        return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
+        return exchange.tokens(signed_in, by_cookie=by_cookie, status=201)
 
     @api.post(
         "/refresh",
