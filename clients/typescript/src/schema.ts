@@ -507,7 +507,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End one of the own sessions */
+        /**
+         * End one of the own sessions
+         * @description Whatever is no id of an own session is not found.
+         */
         delete: operations["endSession"];
         options?: never;
         head?: never;

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Security
@@ -88,6 +89,9 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
 
     class GuardedRoute(APIRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+            if options.get("status_code") == HTTPStatus.NO_CONTENT:
+                # The framework's own would name the type of a body that is not there.
+                options["response_class"] = Response
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
                 self.app = plain(self.get_route_handler())

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ...application.sessions import Sessions
 from ...application.tokens import SignedIn
 from ...domain.audit import ClientContext
-from ...domain.errors import InvalidGrant, Unauthenticated
+from ...domain.errors import InvalidGrant, NotFound, Unauthenticated
 from .cookies import DeviceCookie, RefreshCookie, is_own_script
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
@@ -24,6 +24,7 @@ from .validation import fault
 
 # Shown in lists and mails, where a line break could pass for something else.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_SESSION_ID = Path(alias="id", json_schema_extra={"format": "uuid"})
 _BY_TOKEN_OR_COOKIE: dict[str, Any] = {"security": [{"bearer": []}, {"refreshCookie": []}]}
 
 
@@ -42,6 +43,13 @@ class RefreshForm(Form):
     refresh_token: Text | None = Field(
         default=None, repr=False, description="Left out when the cookie brings it."
     )
+
+
+def _parsed(session_id: str) -> UUID:
+    try:
+        return UUID(session_id)
+    except ValueError:
+        raise NotFound from None
 
 
 async def _without_token(request: Request) -> Exception:
@@ -177,12 +185,13 @@ def router(
         status_code=204,
         operation_id="endSession",
         summary="End one of the own sessions",
-        responses=problems(CALLER, "not_found", "validation_failed"),
+        responses=problems(CALLER, "not_found"),
     )
     async def end_session(
-        session_id: Annotated[UUID, Path(alias="id")], caller: Writer, client: Client
+        session_id: Annotated[str, _SESSION_ID], caller: Writer, client: Client
     ) -> None:
-        await sessions.end(actor=caller, session_id=session_id, client=client)
+        """Whatever is no id of an own session is not found."""
+        await sessions.end(actor=caller, session_id=_parsed(session_id), client=client)
 
     @api.delete(
         "",

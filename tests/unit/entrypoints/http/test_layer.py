@@ -19,6 +19,7 @@ from tests.unit.entrypoints.http.service import (
     PARTNER,
     PUBLIC_URL,
     Service,
+    api_routes,
     assert_problem,
     open_service,
 )
@@ -81,6 +82,14 @@ async def test_in_11_headers_of_every_answer(shared: Service, method: str, path:
     assert headers["vary"] == "Origin"
     if path.startswith("/v1"):
         assert headers["cache-control"] == "no-store"
+
+
+def test_an_answer_without_a_body_names_no_type_of_one(shared: Service) -> None:
+    empty = [route for route in api_routes(shared.app) if route.status_code == 204]
+    assert len(empty) >= 11
+    for route in empty:
+        made = route.response_class
+        assert "content-type" not in made(status_code=204).headers
 
 
 @pytest.fixture(scope="module")
