@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
@@ -18,10 +18,10 @@ from ...application.idempotency import Idempotency
 from ...application.ports.directory import AccountSort
 from ...domain.accounts import Account, AccountStatus
 from .idempotency import Repeatable, once
-from .openapi import BODY, CALLER, KEYED, problems
+from .openapi import BODY, CALLER, CREATED, KEYED, UNCHANGED, VERSIONED, problems
 from .paging import Cursor, paged
 from .paths import ID, location
-from .preconditions import IfMatch, etag, required_versions, versions_of
+from .preconditions import IfMatch, IfNoneMatch, required_versions, versioned, versions_of
 from .principal import (
     Client,
     RolesWriter,
@@ -43,17 +43,6 @@ from .schemas import (
 
 _LINK_SENT = Message(message="A link to set a password is on its way to the owner.")
 _OTHERS = ("permission_denied", "not_found", "validation_failed")
-_VERSION: dict[str, Any] = {
-    "headers": {
-        "ETag": {
-            "schema": {"type": "string"},
-            "description": "The version, for `If-Match`.",
-        }
-    }
-}
-_CREATED: dict[str, Any] = {
-    "headers": {**_VERSION["headers"], "Location": {"schema": {"type": "string"}}}
-}
 
 AccountPath = Annotated[UUID, Path(alias="id")]
 
@@ -111,10 +100,8 @@ def routers(gatepost: Gatepost, route: type[APIRoute], public_url: str) -> Itera
     yield _sessions(administration, route)
 
 
-def _answer(account: Account, status: int = 200) -> Response:
-    answer = json_answer(User.of(account), status)
-    answer.headers["ETag"] = etag(account.updated_at)
-    return answer
+def _answer(account: Account, status: int = 200, if_none_match: str | None = None) -> Response:
+    return versioned(json_answer(User.of(account), status), account.updated_at, if_none_match)
 
 
 def _created(public_url: str, account: Account) -> Response:
@@ -169,7 +156,7 @@ def _directory(
                 KEYED,
                 *("permission_denied", "username_taken", "email_taken", "overloaded"),
             ),
-            201: _CREATED,
+            201: CREATED,
         },
     )
     async def create_user(
@@ -200,10 +187,17 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
         response_model=User,
         operation_id="readUser",
         summary="Read an account",
-        responses={**problems(CALLER, "not_found", "validation_failed"), 200: _VERSION},
+        responses={
+            **problems(CALLER, "not_found", "validation_failed"),
+            200: VERSIONED,
+            304: UNCHANGED,
+        },
     )
-    async def read_user(account_id: AccountPath, caller: UsersReader) -> Response:
-        return _answer(await administration.show.by_id(actor=caller, account_id=account_id))
+    async def read_user(
+        account_id: AccountPath, caller: UsersReader, if_none_match: IfNoneMatch
+    ) -> Response:
+        account = await administration.show.by_id(actor=caller, account_id=account_id)
+        return _answer(account, if_none_match=if_none_match)
 
     @api.patch(
         "",
@@ -217,7 +211,7 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
                 *("permission_denied", "not_found", "username_taken", "email_taken"),
                 *("version_conflict", "precondition_required"),
             ),
-            200: _VERSION,
+            200: VERSIONED,
         },
     )
     async def change_user(
@@ -270,7 +264,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
         response_model=User,
         operation_id="suspendUser",
         summary="Keep an account out",
-        responses={**problems(CALLER, _OTHERS, "last_admin"), 200: _VERSION},
+        responses={**problems(CALLER, _OTHERS, "last_admin"), 200: VERSIONED},
     )
     async def suspend_user(
         account_id: AccountPath, caller: UsersWriter, client: Client
@@ -285,7 +279,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
         response_model=User,
         operation_id="reactivateUser",
         summary="Let a suspended account in again",
-        responses={**problems(CALLER, _OTHERS), 200: _VERSION},
+        responses={**problems(CALLER, _OTHERS), 200: VERSIONED},
     )
     async def reactivate_user(
         account_id: AccountPath, caller: UsersWriter, client: Client
@@ -319,7 +313,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
             **problems(
                 CALLER, BODY, "permission_denied", "not_found", "last_admin", "version_conflict"
             ),
-            200: _VERSION,
+            200: VERSIONED,
         },
     )
     async def set_roles_of_user(

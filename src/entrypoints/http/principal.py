@@ -81,22 +81,33 @@ def bearer_token(request: Request) -> str:
     return token.decode("latin-1")
 
 
+class _BodilessRoute(APIRoute):
+    """Documents what may be wrong with a body, where there is to be none."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if options.get("status_code") == HTTPStatus.NO_CONTENT:
+            # The framework's own would name the type of a body that is not there.
+            options["response_class"] = Response
+        super().__init__(path, endpoint, **options)
+        if self.is_bodiless:
+            self.responses = {**problems(BODY), **self.responses}
+
+    @property
+    def is_bodiless(self) -> bool:
+        return self.body_field is None and self.methods != {"GET"}
+
+
 def guarded(authenticate: Authenticate) -> type[APIRoute]:
     """Make the class of routes that check the caller, then the body, then all else.
 
     The framework reads the body first, which would tell strangers what is wrong with theirs.
     """
 
-    class GuardedRoute(APIRoute):
+    class GuardedRoute(_BodilessRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-            if options.get("status_code") == HTTPStatus.NO_CONTENT:
-                # The framework's own would name the type of a body that is not there.
-                options["response_class"] = Response
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
                 self.app = plain(self.get_route_handler())
-            if _is_bodiless(self):
-                self.responses = {**problems(BODY), **self.responses}
 
         def get_route_handler(self) -> Handler:
             inner, scopes = super().get_route_handler(), _scopes_needed(self.endpoint)
@@ -106,7 +117,7 @@ def guarded(authenticate: Authenticate) -> type[APIRoute]:
                 inner = _reading_json(inner, required=self.body_field.field_info.is_required())
             elif _needs_only_caller(self.endpoint):
                 inner = _straight(self.endpoint)
-            inner = _refusing_body(inner) if _is_bodiless(self) else inner
+            inner = _refusing_body(inner) if self.is_bodiless else inner
             return inner if scopes is None else _checking(authenticate, scopes, inner)
 
     return GuardedRoute
@@ -131,10 +142,6 @@ def _reading_json(inner: Handler, *, required: bool) -> Handler:
         return await inner(await read_json(request, required=required))
 
     return handle
-
-
-def _is_bodiless(route: APIRoute) -> bool:
-    return route.body_field is None and route.methods != {"GET"}
 
 
 def _refusing_body(inner: Handler) -> Handler:
