@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from uuid import UUID
@@ -301,3 +302,31 @@ async def test_in_03_a_length_that_is_announced_too_large_is_not_read(shared: Se
     scope = {"type": "http", "method": "POST", "path": "/v1/register", "headers": headers}
     await shared.app(scope | {"query_string": b"", "client": None}, never, keep)
     assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "status"),
+    [
+        ("1.1", [], 400),
+        ("1.1", [(b"host", b"id.example.com")], 200),
+        ("1.0", [], 200),
+        ("2", [], 200),
+    ],
+)
+async def test_http_1_1_needs_a_host(
+    shared: Service, version: str, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    sent: list[Message] = []
+
+    async def nothing() -> Message:
+        return {"type": "http.request"}
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/livez", "headers": headers}
+    more = {"http_version": version, "query_string": b"", "client": None}
+    await shared.app(scope | more, nothing, keep)
+    assert sent[0]["status"] == status
+    if status == 400:
+        assert json.loads(sent[1]["body"])["code"] == "malformed_request"
