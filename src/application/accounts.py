@@ -195,9 +195,9 @@ class ChangeAccount:
             amend(account, username=username, bio=bio, locale=locale)
             account.updated_at = now
             await tx.accounts.save(account)
-            type_, own, changed = AuditType.ACCOUNT_CHANGED, account.id, changes(before, account)
+            type_, changed = AuditType.ACCOUNT_CHANGED, changes(before, account)
             await self.auditor.note(
-                tx, type_, now, client, actor=own, subject=own, changed=changed
+                tx, type_, now, client, actor=actor, subject=account.id, changed=changed
             )
             await tx.commit()
         return account

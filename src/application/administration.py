@@ -77,8 +77,8 @@ class CreateAdministrator:
         account = self._made(form, password_hash, now)
         async with self.uow() as tx:
             await tx.accounts.add(account, now)
-            type_, creator = AuditType.ACCOUNT_CREATED, actor.actor_id
-            await self.auditor.note(tx, type_, now, client, actor=creator, subject=account.id)
+            type_ = AuditType.ACCOUNT_CREATED
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=account.id)
             await tx.commit()
         return account
 
@@ -143,9 +143,9 @@ class CreateAccount:
         try:
             return await self._create(actor, form, named_roles(roles), client, once)
         except PermissionDenied as refused:
-            type_, who = AuditType.ACCOUNT_CREATED, actor.actor_id
+            type_ = AuditType.ACCOUNT_CREATED
             await self.auditor.refused(
-                type_, client, actor=who, subject=None, failure=refused.code
+                type_, client, actor=actor, subject=None, failure=refused.code
             )
             raise
 
@@ -172,8 +172,8 @@ class CreateAccount:
             await tx.accounts.add(account, now)
             if has_mail:
                 await mail_link(tx, self.postbox, account, now)
-            type_, who = AuditType.ACCOUNT_CREATED, actor.actor_id
-            await self.auditor.note(tx, type_, now, client, actor=who, subject=account.id)
+            type_ = AuditType.ACCOUNT_CREATED
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=account.id)
             await once.keep(tx, account, account.id)
             await tx.commit()
         return account

@@ -8,10 +8,14 @@ from uuid import UUID
 from ..domain.audit import AuditEntry, AuditResult, AuditType, ClientContext
 from ..domain.dataclasses import dataclass
 from ..domain.events import event_of, is_hidden
+from ..domain.roles import Principal
 from .events import Outbox
 from .ports.delivery import Metrics
 from .ports.security import Clock, Secrets
 from .ports.storage import Transaction, UnitOfWork
+
+# Who did it: a caller, whose session is noted too, or an account that came without one.
+Actor = Principal | UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Auditor:
         now: datetime,
         client: ClientContext,
         *,
-        actor: UUID | None = None,
+        actor: Actor | None = None,
         subject: UUID | None = None,
         session_id: UUID | None = None,
         failure: str | None = None,
@@ -44,7 +48,8 @@ class Auditor:
     ) -> None:
         """Append an entry; `failure` names why something was refused, `reason` why it was done.
 
-        `changed` names the fields that a changed account has new.
+        `session_id` is the session that it is about, if that is not the actor's. `changed` names
+        the fields that a changed account has new.
         """
         entry = self._entry(type_, now, client, actor, subject, session_id, failure, reason)
         await self._append(tx, entry, changed)
@@ -76,21 +81,22 @@ class Auditor:
         type_: AuditType,
         now: datetime,
         client: ClientContext,
-        actor: UUID | None,
+        actor: Actor | None,
         subject: UUID | None,
         session_id: UUID | None,
         failure: str | None,
         reason: str | None,
     ) -> AuditEntry:
+        who, from_session = _identity(actor)
         return AuditEntry(
             id=self.secrets.new_id(),
             created_at=now,
             type=type_,
             result=AuditResult.FAILURE if failure else AuditResult.SUCCESS,
             reason=failure or reason,
-            actor=actor,
+            actor=who,
             subject=subject,
-            session_id=session_id,
+            session_id=session_id or from_session,
             client_id=client.client_id,
             ip=client.ip,
             user_agent=client.user_agent,
@@ -104,22 +110,12 @@ class Auditor:
         now: datetime,
         client: ClientContext,
         *,
-        actor: UUID | None,
+        actor: Actor | None,
         subjects: Sequence[UUID],
         reason: str,
     ) -> None:
         """Append what was done to many, an entry each, at once."""
-        entry = AuditEntry(
-            id=self.secrets.new_id(),
-            created_at=now,
-            type=type_,
-            reason=reason,
-            actor=actor,
-            client_id=client.client_id,
-            ip=client.ip,
-            user_agent=client.user_agent,
-            request_id=client.request_id,
-        )
+        entry = self._entry(type_, now, client, actor, None, None, None, reason)
         await tx.audit.append_all(
             [replace(entry, id=self.secrets.new_id(), subject=subject) for subject in subjects]
         )
@@ -137,7 +133,7 @@ class Auditor:
         type_: AuditType,
         client: ClientContext,
         *,
-        actor: UUID | None = None,
+        actor: Actor | None = None,
         subject: UUID | None,
         session_id: UUID | None = None,
         failure: str,
@@ -155,3 +151,9 @@ class Auditor:
                 failure=failure,
             )
             await tx.commit()
+
+
+def _identity(actor: Actor | None) -> tuple[UUID | None, UUID | None]:
+    if isinstance(actor, Principal):
+        return actor.actor_id, actor.session_id
+    return actor, None

@@ -125,15 +125,16 @@ class Editor:
         self, actor: Principal, type_: AuditType, subject: UUID, client: ClientContext
     ) -> AsyncIterator[Transaction]:
         actor.require(Scope.CLIENTS_WRITE)
-        who = actor.actor_id
         try:
             async with self.uow() as tx:
                 yield tx
-                await self.auditor.note(tx, type_, self.now(), client, actor=who, subject=subject)
+                await self.auditor.note(
+                    tx, type_, self.now(), client, actor=actor, subject=subject
+                )
                 await tx.commit()
         except PermissionDenied as refused:
             why = refused.code
-            await self.auditor.refused(type_, client, actor=who, subject=subject, failure=why)
+            await self.auditor.refused(type_, client, actor=actor, subject=subject, failure=why)
             raise
 
 

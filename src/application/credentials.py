@@ -190,9 +190,8 @@ class ChangePassword:
                 type_,
                 now,
                 client,
-                actor=account.id,
+                actor=actor,
                 subject=account.id,
-                session_id=actor.session_id,
             )
             await tx.commit()
 

@@ -51,7 +51,7 @@ class RequestEmailChange:
         await self.reauthenticate(actor=actor, password=password, purpose=type_, client=client)
         if await self.limits.try_to_spend(Rule.MAIL, email.key) is None:
             return
-        now, session_id = self.now(), actor.session_id
+        now = self.now()
         async with self.uow() as tx:
             account = await tx.accounts.get(seen.id, lock=True)
             if account is None:
@@ -60,10 +60,7 @@ class RequestEmailChange:
                 raise WrongPassword
             await self.postbox.ask_new_address(tx, account, email, now)
             await self.postbox.offer_undo(tx, account, now)
-            own = account.id
-            await self.auditor.note(
-                tx, type_, now, client, actor=own, subject=own, session_id=session_id
-            )
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=account.id)
             await tx.commit()
 
 

@@ -66,6 +66,6 @@ class DeleteOwnAccount:
                 raise WrongPassword
             if admins == {account.id}:
                 raise LastAdmin
-            await self.auditor.note(tx, type_, now, client, actor=account.id, subject=account.id)
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=account.id)
             await erase_account(tx, self.postbox, account, now)
             await tx.commit()

@@ -86,9 +86,8 @@ class RequestExport:
             AuditType.EXPORT_REQUESTED,
             now,
             client,
-            actor=owner,
+            actor=actor,
             subject=owner,
-            session_id=actor.session_id,
         )
         return export
 
@@ -137,11 +136,9 @@ class DownloadExport:
         content = await self.store.read(export.id)
         if content is None:
             raise NotFound
-        type_, own, session_id = AuditType.EXPORT_DOWNLOADED, export.account_id, actor.session_id
+        type_, own = AuditType.EXPORT_DOWNLOADED, export.account_id
         async with self.uow() as tx:
-            await self.auditor.note(
-                tx, type_, self.now(), client, actor=own, subject=own, session_id=session_id
-            )
+            await self.auditor.note(tx, type_, self.now(), client, actor=actor, subject=own)
             await tx.commit()
         return Download(export, content)
 

@@ -32,9 +32,8 @@ class Reauthenticate:
             await self.auditor.refused(
                 purpose,
                 client,
-                actor=account.id,
+                actor=actor,
                 subject=account.id,
-                session_id=actor.session_id,
                 failure=WrongPassword.code,
             )
             raise WrongPassword

@@ -87,7 +87,7 @@ class EndEverySession:
         now, total, after = self.now(), 0, None
         async with self.uow() as tx:
             await self.auditor.note(
-                tx, AuditType.SESSIONS_ENDED, now, client, actor=actor.actor_id, reason=_WHY
+                tx, AuditType.SESSIONS_ENDED, now, client, actor=actor, reason=_WHY
             )
             await tx.commit()
         while True:

@@ -92,18 +92,17 @@ class RoleKeeper:
         *,
         gets: frozenset[Scope] = frozenset(),
     ) -> AsyncIterator[Transaction]:
-        who = actor.actor_id
         try:
             async with self.uow() as tx:
                 had = await tx.roles.find([name], lock=True)
                 if not actor.holds(gets.union(*(role.scopes for role in had))):
                     raise PermissionDenied("You may not handle scopes that you do not hold.")
                 yield tx
-                await self.auditor.note(tx, type_, self.now(), client, actor=who, reason=name)
+                await self.auditor.note(tx, type_, self.now(), client, actor=actor, reason=name)
                 await tx.commit()
         except PermissionDenied as refused:
             failure = refused.code
-            await self.auditor.refused(type_, client, actor=who, subject=None, failure=failure)
+            await self.auditor.refused(type_, client, actor=actor, subject=None, failure=failure)
             raise
 
 

@@ -90,8 +90,10 @@ class Supervisor:
                 yield Opened(tx, account, admins, self.now())
                 await tx.commit()
         except (PermissionDenied, LastAdmin) as refused:
-            who, failure = actor.actor_id, refused.code
-            await self.auditor.refused(type_, client, actor=who, subject=subject, failure=failure)
+            failure = refused.code
+            await self.auditor.refused(
+                type_, client, actor=actor, subject=subject, failure=failure
+            )
             raise
 
     async def address_of(self, account_id: UUID) -> EmailAddress | None:
@@ -115,7 +117,7 @@ class Supervisor:
             type_,
             opened.now,
             client,
-            actor=actor.actor_id,
+            actor=actor,
             subject=opened.account.id,
             reason=reason,
             changed=changed,

@@ -192,9 +192,9 @@ class ImportAccounts:
             if dry_run or not new:
                 return
             added = await tx.transfer.add_all(new, now)
-            type_, who = AuditType.ACCOUNT_CREATED, actor.actor_id
+            type_ = AuditType.ACCOUNT_CREATED
             await self.auditor.note_all(
-                tx, type_, now, client, actor=who, subjects=sorted(added), reason=_IMPORTED
+                tx, type_, now, client, actor=actor, subjects=sorted(added), reason=_IMPORTED
             )
             await tx.commit()
         lost = {account.id for account in new} - added
@@ -270,8 +270,8 @@ class ExportAccounts:
         for scope in sorted(Scope):
             actor.require(scope)
         async with self.uow() as tx:
-            type_, who = AuditType.ACCOUNTS_EXPORTED, actor.actor_id
-            await self.auditor.note(tx, type_, self.now(), client, actor=who)
+            type_ = AuditType.ACCOUNTS_EXPORTED
+            await self.auditor.note(tx, type_, self.now(), client, actor=actor)
             await tx.commit()
         last: AccountId | None = None
         while True:

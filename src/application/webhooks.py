@@ -83,8 +83,8 @@ class CreateEndpoint:
         )
         async with self.uow() as tx:
             await tx.webhooks.add(endpoint)
-            who, type_ = actor.actor_id, AuditType.WEBHOOK_CREATED
-            await self.auditor.note(tx, type_, now, client, actor=who, subject=endpoint.id)
+            type_ = AuditType.WEBHOOK_CREATED
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=endpoint.id)
             await tx.commit()
         return NewEndpoint(endpoint=endpoint, secret=secret)
 
@@ -143,21 +143,21 @@ class EndpointEditor:
         client: ClientContext,
     ) -> Endpoint:
         _require_write(actor)
-        now, who = self.now(), actor.actor_id
+        now = self.now()
         async with self.uow() as tx:
             endpoint = edit(await _found(tx, endpoint_id, lock=True), now)
             await tx.webhooks.save(endpoint)
-            await self.auditor.note(tx, type_, now, client, actor=who, subject=endpoint.id)
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=endpoint.id)
             await tx.commit()
         return endpoint
 
     async def remove(self, actor: Principal, endpoint_id: UUID, client: ClientContext) -> None:
         _require_write(actor)
-        now, who, type_ = self.now(), actor.actor_id, AuditType.WEBHOOK_DELETED
+        now, type_ = self.now(), AuditType.WEBHOOK_DELETED
         async with self.uow() as tx:
             if not await tx.webhooks.remove(EndpointId(endpoint_id)):
                 raise NotFound
-            await self.auditor.note(tx, type_, now, client, actor=who, subject=endpoint_id)
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=endpoint_id)
             await tx.commit()
 
 
@@ -323,7 +323,7 @@ class RetryDelivery:
         self, *, actor: Principal, delivery_id: UUID, client: ClientContext
     ) -> Delivery:
         _require_write(actor)
-        now, who, type_ = self.now(), actor.actor_id, AuditType.WEBHOOK_RETRIED
+        now, type_ = self.now(), AuditType.WEBHOOK_RETRIED
         async with self.uow() as tx:
             delivery = await tx.webhooks.get_delivery(DeliveryId(delivery_id), lock=True)
             if delivery is None:
@@ -332,7 +332,7 @@ class RetryDelivery:
             await tx.webhooks.save_delivery(delivery)
             subject = delivery.endpoint_id
             await tx.jobs.enqueue(delivery_job(self.secrets.new_id(), delivery.id, subject))
-            await self.auditor.note(tx, type_, now, client, actor=who, subject=subject)
+            await self.auditor.note(tx, type_, now, client, actor=actor, subject=subject)
             await tx.commit()
         return delivery
 

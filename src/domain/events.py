@@ -214,7 +214,8 @@ def event_of(entry: AuditEntry, changed: Sequence[str] = ()) -> AccountEvent | N
         "actor_id": entry.actor,
         "account_id": entry.subject,
         "session_id": entry.session_id,
-        "kept_session_id": entry.session_id,
+        # With a reason somebody else ended all of them, and the session is his.
+        "kept_session_id": None if entry.reason else entry.session_id,
         "reason": entry.reason or EndReason.ENDED_BY_OWNER.value,
         "changed": tuple(changed),
     }

@@ -27,6 +27,7 @@ class Tap:
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self.url = ""
+        self.texts: set[bytes] = set()
         self.reset()
 
     def reset(self) -> None:
@@ -82,8 +83,11 @@ class _Tapped:
                 break
         while True:
             kind, head, body = await _message(reader)
-            if kind == b"P":
+            if kind == b"Q":
+                self._tap.texts.add(body.rstrip(b"\0"))
+            elif kind == b"P":
                 name, query, _ = body.split(b"\0", 2)
+                self._tap.texts.add(query)
                 self._written[name] = _most_written(query)
             elif kind == b"B":
                 _, name, _ = body.split(b"\0", 2)

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import pytest
+from sqlalchemy import NullPool
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from gatepost import ClientContext, Gatepost, JoinedUnitOfWork, Policies, assemble, errors
 from gatepost.adapters.memory import MemoryPorts, memory_ports
@@ -188,6 +189,30 @@ async def test_a_host_in_autocommit_has_nothing_to_be_joined(engine: AsyncEngine
         with pytest.raises(RuntimeError, match="autocommit"):
             await register(gatepost.within(JoinedUnitOfWork(connection)), "ada")
     assert await count(engine, "accounts") == 0
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_a_transaction_of_another_level_is_not_joined(
+    host: AsyncEngine, driver: asyncpg.Connection, url: str, level: str
+) -> None:
+    gatepost = on(host)
+    own = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(url),
+        poolclass=NullPool,
+        isolation_level=level,
+    )
+    async with AsyncSession(own) as session:
+        with pytest.raises(RuntimeError, match=level):
+            await register(gatepost.within(JoinedUnitOfWork(session)), "ada")
+        # The host's own goes on.
+        await order(session, "ada")
+        await session.commit()
+    async with driver.transaction(isolation=level.lower().replace(" ", "_")):
+        with pytest.raises(RuntimeError):
+            await register(gatepost.within(JoinedUnitOfWork(driver)), "ada")
+        await driver.execute("INSERT INTO orders (username) VALUES ('bob')")
+    assert (await count(host, "orders"), await count(host, "accounts")) == (2, 0)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,14 +12,17 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gatepost import load_settings, open_gatepost
 from gatepost.adapters.postgres.engine import create_engine
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.directory import AccountQuery, AccountSort
 from gatepost.domain.accounts import AccountStatus
+from gatepost.domain.audit import ClientContext
 from gatepost.domain.errors import RoleInUse
-from gatepost.domain.roles import Role
+from gatepost.domain.roles import Principal, Role
 from gatepost.testing.builders import NOW
 from tests.integration.conftest import Databases, named
+from tests.service import PASSWORD
 
 PEOPLE = 100_000
 SEED = """
@@ -38,17 +42,23 @@ STATUSES = (None, *AccountStatus)
 
 
 @pytest.fixture(scope="module")
-async def engine(databases: Databases, template: str) -> AsyncIterator[AsyncEngine]:
+async def crowded(databases: Databases, template: str) -> AsyncIterator[str]:
+    """The URL of a database with many people."""
     name = await databases.create(template)
     connection = await asyncpg.connect(named(databases.url, name))
     await connection.execute("SET synchronous_commit = off")
     await connection.execute(SEED, PEOPLE)
     await connection.execute("VACUUM ANALYZE accounts")
     await connection.close()
-    engine = AsyncEngine(create_engine(named(databases.url, name)).sync_engine)
+    yield named(databases.url, name)
+    await databases.drop(name)
+
+
+@pytest.fixture(scope="module")
+async def engine(crowded: str) -> AsyncIterator[AsyncEngine]:
+    engine = AsyncEngine(create_engine(crowded).sync_engine)
     yield engine
     await engine.dispose()
-    await databases.drop(name)
 
 
 class Explained:
@@ -125,3 +135,65 @@ async def test_administrators_and_holders_of_a_role_are_found_by_an_index(
     assert len(explained.caught) == 2
     for _, plan in await explained.plans("generic"):
         assert "Seq Scan" not in set(nodes(plan["Plan"]))
+
+
+SESSIONS = """
+INSERT INTO sessions (id, account_id, secret_hash, generation, created_at, rotated_at,
+    idle_until, absolute_until)
+SELECT gen_random_uuid(), id, uuid_send(gen_random_uuid()), 1, now(), now(),
+    now() + interval '30 days', now() + interval '90 days'
+  FROM accounts LIMIT 30000
+"""
+READ = """
+SELECT coalesce(sum(seq_tup_read), 0)::int, coalesce(sum(idx_tup_fetch), 0)::int
+  FROM pg_stat_user_tables
+"""
+TIMES = 20
+
+
+async def rows_read(url: str, data: Path) -> tuple[float, float]:
+    """Sign in and refresh; return how many rows one of each reads, in order and by index."""
+    settings = load_settings(database_url=url, data_dir=data)
+    async with open_gatepost(settings) as gatepost:
+        await gatepost.administration.create_administrator(
+            actor=Principal.operator(),
+            username="root",
+            email="root@example.com",
+            password=PASSWORD,
+            client=ClientContext(),
+        )
+    before = await read_so_far(url)
+    async with open_gatepost(settings) as gatepost:
+        sessions = gatepost.sessions
+        for login in ("root", "root@example.com") * (TIMES // 2):
+            signed_in = await sessions.log_in(
+                login=login, password=PASSWORD, client=ClientContext()
+            )
+            await sessions.refresh(refresh_token=signed_in.refresh_token, client=ClientContext())
+    after = await read_so_far(url)
+    in_order, by_index = (now - then for now, then in zip(after, before, strict=True))
+    return in_order / TIMES, by_index / TIMES
+
+
+async def read_so_far(url: str) -> tuple[int, int]:
+    """Ask PostgreSQL what was read; a connection that is closed has told all it knows."""
+    connection = await asyncpg.connect(url)
+    row = await connection.fetchrow(READ)
+    await connection.close()
+    return row[0], row[1]
+
+
+async def test_re_13_signing_in_and_refreshing_reads_no_more_rows_than_of_an_empty_table(
+    crowded: str, own_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEPOST_PASSWORD__MEMORY_KIB", "8")
+    connection = await asyncpg.connect(crowded)
+    await connection.execute("SET synchronous_commit = off")
+    await connection.execute(SESSIONS)
+    await connection.execute("ANALYZE sessions")
+    await connection.close()
+    few = await rows_read(own_url, tmp_path)
+    many = await rows_read(crowded, tmp_path)
+    # Below one: nothing as large as the table is read in order, whatever the machine.
+    assert many[0] < 1
+    assert sum(many) < 1.5 * sum(few)

@@ -177,8 +177,7 @@ export class Session {
     if (answer.status >= 500) throw new Unreachable(`An answer with status ${answer.status}.`);
     const refused = await refusal(answer);
     const code = refused instanceof Refused ? refused.problem.code : null;
-    // 422: there is no cookie.
-    if (code === "invalid_grant" || (code === "validation_failed" && this.#byCookie)) return null;
+    if (code === "invalid_grant") return null;
     throw refused;
   }
 

@@ -222,7 +222,7 @@ test("who signs out while a refresh is under way stays signed out", async () => 
 test("by cookie no token is in the body, and without a cookie nobody is signed in", async () => {
   const { service, session } = await signedIn({ delivery: "cookie" });
   assert.equal(service.asked[0]?.body["delivery"], "cookie");
-  service.on(REFRESH, problem(422, "validation_failed", { errors: [] }));
+  service.on(REFRESH, problem(400, "invalid_grant"));
   assert.equal(await session.restore(), false);
   assert.deepEqual(service.asked.at(-1)?.body, {});
   session.close();

@@ -12,7 +12,7 @@ from ...application.ports.storage import Transaction, UnitOfWork
 from .connection import Connection, driver_of
 from .failures import outages_as_unavailable
 from .jobs import refuse_renamed_queue
-from .lent import borrowed
+from .lent import borrowed, refuse_level
 from .transactions import PostgresTransaction
 
 Commit: TypeAlias = Callable[[], Awaitable[None]]
@@ -27,9 +27,9 @@ class JoinedUnitOfWork(UnitOfWork):
     Accounts, audit entries, mails and events are all in it, so that none is there without the
     others. Given up within a statement, as by a deadline, the host's connection is cut.
 
-    The host's transaction must be READ COMMITTED, on the database that Gatepost uses, and nothing
-    else may run on it meanwhile. `schema` says where our tables are if the host's search path
-    does not lead there first; the path is ours only while we work.
+    The host's transaction must be READ COMMITTED, or RuntimeError is raised, on the database that
+    Gatepost uses, and nothing else may run on it meanwhile. `schema` says where our tables are if
+    the host's search path does not lead there first; the path is ours only while we work.
     """
 
     def __init__(self, host: Host, *, schema: str | None = None) -> None:
@@ -69,6 +69,9 @@ class JoinedUnitOfWork(UnitOfWork):
         connection = await host.connection() if isinstance(host, AsyncSession) else host
         if getattr((await connection.get_raw_connection()).dbapi_connection, "autocommit", False):
             raise RuntimeError("The connection is in autocommit; nothing can be joined.")
+        refuse_level(
+            await connection.scalar(select(func.current_setting("transaction_isolation")))
+        )
         savepoint = await connection.begin_nested()
         try:
             yield connection, savepoint.commit

@@ -49,18 +49,27 @@ def _engine() -> AsyncEngine:
     )
 
 
+def refuse_level(level: str | None) -> None:
+    """Raise RuntimeError for a level that hides what was committed before a lock was given."""
+    if level != "read committed":
+        raise RuntimeError(f"The transaction is {str(level).upper()}; join one in READ COMMITTED.")
+
+
 @asynccontextmanager
 async def borrowed(host: asyncpg.Connection) -> AsyncIterator[AsyncConnection]:
     """Open a savepoint in the host's transaction; it is undone unless committed.
 
     In doubt, as when the caller gave up within a statement, the connection is cut.
 
-    Raises RuntimeError outside of a transaction, where a commit would be for good, and where the
-    host's codec for `jsonb` would encode our queue's headers twice.
+    Raises RuntimeError outside of a transaction, where a commit would be for good, in one that is
+    not READ COMMITTED, and where the host's codec for `jsonb` would encode our queue's headers
+    twice.
     """
     if not host.is_in_transaction():
         raise RuntimeError("The connection has no transaction that could be joined.")
-    if not isinstance(await host.fetchval("SELECT '{}'::jsonb"), str):
+    known = await host.fetchrow("SELECT '{}'::jsonb, current_setting('transaction_isolation')")
+    refuse_level(known[1])
+    if not isinstance(known[0], str):
         raise RuntimeError("The connection has a codec for jsonb; join one without.")
     token = _lent.set(_Lent(host))
     try:

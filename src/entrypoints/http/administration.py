@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
@@ -17,16 +17,12 @@ from ...application.ports.directory import AccountSort
 from ...domain.accounts import Account, AccountStatus
 from . import supervision
 from .idempotency import Repeatable, once
-from .openapi import BODY, CALLER, KEYED, problems
+from .openapi import BODY, CALLER, CREATED, KEYED, problems
 from .paging import Cursor, paged
 from .paths import location
 from .principal import Client, UsersReader, UsersWriter
 from .schemas import Form, Text, User, UserList
-from .supervision import VERSION, account_answer
-
-_CREATED: dict[str, Any] = {
-    "headers": {**VERSION["headers"], "Location": {"schema": {"type": "string"}}}
-}
+from .supervision import account_answer
 
 
 class UserQuery(BaseModel):
@@ -121,7 +117,7 @@ def _directory(
                 KEYED,
                 *("permission_denied", "username_taken", "email_taken", "overloaded"),
             ),
-            201: _CREATED,
+            201: CREATED,
         },
     )
     async def create_user(

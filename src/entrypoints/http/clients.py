@@ -15,10 +15,10 @@ from ...application.accounts import UNSET
 from ...application.clients import Clients, NewSecret
 from ...domain import clients as domain
 from ...domain.clients import ClientStatus
-from .openapi import BODY, CALLER, VERSIONED, problems
+from .openapi import BODY, CALLER, CONDITIONAL, CREATED, UNCHANGED, VERSIONED, problems
 from .paging import Cursor, paged
 from .paths import location
-from .preconditions import IfMatch, required_versions, versioned
+from .preconditions import IfMatch, IfNoneMatch, required_versions, versioned
 from .principal import Client, ClientsReader, ClientsWriter
 from .schemas import Form, Text, Time, json_answer
 
@@ -103,8 +103,9 @@ class ClientList(BaseModel):
     next_cursor: str | None
 
 
-def _answer(found: domain.Client, status: int = 200) -> Response:
-    return versioned(MachineClient.model_validate(found), found.updated_at, status)
+def _answer(found: domain.Client, status: int = 200, if_none_match: str | None = None) -> Response:
+    answer = json_answer(MachineClient.model_validate(found), status)
+    return versioned(answer, found.updated_at, if_none_match)
 
 
 def router(clients: Clients, route: type[APIRoute], public_url: str) -> APIRouter:
@@ -136,10 +137,17 @@ def _add_reading(api: APIRouter, clients: Clients, public_url: str) -> None:
         response_model=MachineClient,
         operation_id="readClient",
         summary="Read a machine client",
-        responses=problems(CALLER, "not_found", "validation_failed"),
+        responses={
+            **problems(CALLER, "not_found", "validation_failed"),
+            200: VERSIONED,
+            304: UNCHANGED,
+        },
     )
-    async def read_client(client_id: _ID, caller: ClientsReader) -> Response:
-        return _answer(await clients.show(actor=caller, client_id=client_id))
+    async def read_client(
+        client_id: _ID, caller: ClientsReader, if_none_match: IfNoneMatch
+    ) -> Response:
+        found = await clients.show(actor=caller, client_id=client_id)
+        return _answer(found, if_none_match=if_none_match)
 
 
 def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
@@ -149,7 +157,7 @@ def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
         response_model=MachineClient,
         operation_id="createClient",
         summary="Create a machine client",
-        responses=problems(CALLER, BODY, "permission_denied"),
+        responses={**problems(CALLER, BODY, "permission_denied"), 201: CREATED},
     )
     async def create_client(body: NewClient, caller: ClientsWriter, client: Client) -> Response:
         """Give it a secret next. Its scopes are known ones that the caller holds."""
@@ -165,7 +173,15 @@ def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
         response_model=MachineClient,
         operation_id="changeClient",
         summary="Change a machine client",
-        responses=problems(CALLER, BODY, "permission_denied", "not_found", VERSIONED),
+        responses={
+            **problems(
+                CALLER,
+                BODY,
+                *("permission_denied", "not_found"),
+                CONDITIONAL,
+            ),
+            200: VERSIONED,
+        },
     )
     async def change_client(
         client_id: _ID,

@@ -14,6 +14,11 @@ _DEVICE_NAME = "gatepost_device"
 _ATTRIBUTES = "Path=/; HttpOnly; SameSite=Strict"
 
 
+def is_own_script(request: Request) -> bool:
+    """Look for the header that no form and no page elsewhere can send."""
+    return request.headers.get("x-requested-with") == "gatepost"
+
+
 @dataclass(frozen=True, slots=True)
 class RefreshCookie:
     """Sets, reads and clears the cookie; `allowed_origins` may send it."""
@@ -34,17 +39,25 @@ class RefreshCookie:
     def cleared(self) -> str:
         return f"{self.name}=; Max-Age=0; {self.attributes}"
 
+    def refuse_foreign(self, request: Request) -> None:
+        """Set no cookie for a page that could not use it; raises OriginNotAllowed.
+
+        Or it could sign the browser in as somebody else (login CSRF).
+        """
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self.allowed_origins:
+            raise OriginNotAllowed
+
     def read(self, request: Request) -> str | None:
         """Return the token, if the cookie is there; raises OriginNotAllowed.
 
         SameSite leaves sibling domains in, so a call borne by the cookie also needs an allowed
-        Origin and a header that no form and no foreign page can send.
+        Origin and that header.
         """
         token = request.cookies.get(self.name)
         if not token:
             return None
-        own_script = request.headers.get("x-requested-with") == "gatepost"
-        if not own_script or request.headers.get("origin") not in self.allowed_origins:
+        if not is_own_script(request) or request.headers.get("origin") not in self.allowed_origins:
             raise OriginNotAllowed
         return token
 

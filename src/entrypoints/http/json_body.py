@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from .errors import MALFORMED, UNSUPPORTED_MEDIA_TYPE, RequestRefused, invalid
-from .validation import fault, pointer_to
+from .validation import fault, faults_of, pointer_to
 
 # No form here has a tenth of that; one that does is an attack on whoever lists its faults.
 _MAX_MEMBERS = 100
@@ -63,6 +63,22 @@ async def _read(receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def refuse_body(request: Request) -> None:
+    """Let a call that has no body bring an empty object at most; raises RequestRefused.
+
+    Whoever sends a field means something by it, and would take silence for consent.
+    """
+    raw = await _read(request.receive)
+    if not raw:
+        return
+    _check_media_type(
+        [value for name, value in request.scope["headers"] if name == b"content-type"]
+    )
+    if foreign := parse_object(raw):
+        errors = [{"type": "extra_forbidden", "loc": ("body", name)} for name in foreign]
+        raise invalid(*faults_of(errors))
 
 
 def _check_media_type(announced: list[bytes]) -> None:

@@ -17,7 +17,7 @@ from ...domain.errors import OriginNotAllowed
 from .client_address import CLIENT_KEY, clean_user_agent, client_ip, request_id
 from .cors import Cors, RawHeaders
 from .deadlines import RequestDeadlines, RequestTime
-from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, Problems, RequestRefused
+from .errors import BODY_TOO_LARGE, INTERNAL_ERROR, MALFORMED, Problems, RequestRefused
 from .options import HttpOptions
 from .principal import PRINCIPAL_KEY
 from .rate_limits import rate_limit_headers
@@ -125,6 +125,10 @@ class Layer:
     ) -> None:
         if Cors.is_preflight(scope["method"], headers):
             await self._preflight(scope, headers[b"origin"])(scope, receive, send)
+        elif b"host" not in headers and scope.get("http_version") == "1.1":
+            # RFC 9112 section 3.2.
+            refused = RequestRefused(MALFORMED, "The Host header is missing.")
+            await self._problems.answer(scope, refused)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

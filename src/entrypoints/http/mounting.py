@@ -1,5 +1,6 @@
 """Gatepost under a prefix of a host's application, and its callers in the host's own routes."""
 
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
@@ -8,7 +9,9 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from ...application.gatepost import Gatepost
 from ...domain.audit import ClientContext
@@ -17,11 +20,13 @@ from ...domain.roles import Principal, Scope
 from .app import create_app
 from .client_address import clean_user_agent, client_ip, request_id
 from .errors import STATUS, headers_of
-from .options import HttpOptions
+from .oauth_metadata import well_known_path
+from .options import HttpOptions, Routes
 from .principal import bearer_token
 
 _NAME = "gatepost"
 _POLICY_VIOLATION = 1008
+_METADATA = "gatepost-metadata"
 
 
 def mount(app: Starlette, prefix: str, gatepost: Gatepost, options: HttpOptions) -> None:
@@ -39,14 +44,38 @@ def mount(app: Starlette, prefix: str, gatepost: Gatepost, options: HttpOptions)
     earlier = [route for route in app.router.routes if _is_ours(route)]
     if any(route.path != prefix for route in earlier):
         raise ValueError(f"Gatepost is mounted already, and not under {prefix!r}.")
-    others = [route for route in app.router.routes if route not in earlier]
+    others = [
+        route
+        for route in app.router.routes
+        if route not in earlier and getattr(route, "name", None) != _METADATA
+    ]
     own = Mount(prefix, app=create_app(gatepost, options), name=_NAME)
-    app.router.routes[:] = [own, *others]
+    known = _metadata(own, gatepost) if Routes.OAUTH in options.routes else []
+    app.router.routes[:] = [own, *known, *others]
     app.state.gatepost, app.state.gatepost_options = gatepost, options
 
 
 def _is_ours(route: BaseRoute) -> TypeGuard[Mount]:
     return isinstance(route, Mount) and route.name == _NAME
+
+
+def _metadata(own: Mount, gatepost: Gatepost) -> list[BaseRoute]:
+    """Route the issuer's metadata: its well-known part comes before the prefix (RFC 8414)."""
+    path = well_known_path(gatepost.policies.tokens.issuer)
+    return [Route(path, endpoint=_Forwarding(own), name=_METADATA)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Forwarding:
+    """Hands a path of the host's to the mounted application, as if the prefix stood before it."""
+
+    own: Mount
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        root = scope.get("root_path", "")
+        below = root + self.own.path
+        path = below + scope["path"].removeprefix(root)
+        await self.own.app({**scope, "root_path": below, "path": path}, receive, send)
 
 
 def client_context(connection: HTTPConnection) -> ClientContext:

@@ -27,10 +27,14 @@ def router(issuer: str, *, password_grant: bool, docs: bool) -> APIRouter:
         """Public and cacheable (RFC 8414)."""
         return Response(content, headers=_HEADERS, media_type="application/json")
 
-    if path := urlsplit(issuer).path:
-        # Section 3.1: the path of an issuer follows the well-known part.
-        api.get(_WELL_KNOWN + path, include_in_schema=False)(read_server_metadata)
+    if (path := well_known_path(issuer)) != _WELL_KNOWN:
+        api.get(path, include_in_schema=False)(read_server_metadata)
     return api
+
+
+def well_known_path(issuer: str) -> str:
+    """Say where an issuer's metadata is: its own path follows (section 3.1)."""
+    return _WELL_KNOWN + urlsplit(issuer).path.rstrip("/")
 
 
 def _metadata(issuer: str, password_grant: bool, docs: bool) -> dict[str, object]:

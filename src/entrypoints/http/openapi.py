@@ -19,7 +19,7 @@ BODY = (
     "unsupported_media_type",
     "validation_failed",
 )
-VERSIONED = ("version_conflict", "precondition_required")
+CONDITIONAL = ("version_conflict", "precondition_required")
 KEYED = ("idempotency_key_reused", "idempotency_key_in_use")
 CALLER = ("unauthenticated", "access_token_invalid", "insufficient_scope", "rate_limited")
 _REFRESH_COOKIE = {
@@ -29,6 +29,33 @@ _REFRESH_COOKIE = {
     "description": "Needs `X-Requested-With: gatepost` and an allowed `Origin` beside it.",
 }
 _HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+
+
+_TEXT = {"schema": {"type": "string"}}
+_ANSWER_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        **_TEXT,
+        "description": "The one that was sent, if it is sane, or a new one.",
+    },
+    "RateLimit": {**_TEXT, "description": "What is left of each limit, and when there is more."},
+    "RateLimit-Policy": {**_TEXT, "description": "The limits that were counted."},
+    "Link": {**_TEXT, "description": 'The next page, with `rel="next"`, if there is one.'},
+    "Idempotency-Replayed": {**_TEXT, "description": "`true` where the stored answer came again."},
+    "ETag": {**_TEXT, "description": "The version, for `If-Match` and `If-None-Match`."},
+    "Location": {**_TEXT, "description": "The path of what was made."},
+}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+VERSIONED: dict[str, Any] = {"headers": _headers("ETag")}
+CREATED: dict[str, Any] = {"headers": _headers("ETag", "Location")}
+UNCHANGED: dict[str, Any] = {
+    "description": "Not changed since the `If-None-Match` given.",
+    **VERSIONED,
+}
 
 
 class ProblemFault(BaseModel):
@@ -97,10 +124,27 @@ class Application(FastAPI):
             schemes = schema["components"].setdefault("securitySchemes", {})
             schemes["refreshCookie"] = _REFRESH_COOKIE
             schemes["clientBasic"] = {"type": "http", "scheme": "basic"}
+            schema["components"]["headers"] = _ANSWER_HEADERS
+            _name_headers(schema["paths"])
             if self.token_url is not None:
                 schemes["password"] = _password_flow(self.token_url)
                 _offer_password(schema["paths"])
         return self.openapi_schema or {}
+
+
+def _name_headers(paths: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Add to every answer the headers that go by what its operation takes and may answer."""
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        taken = {parameter["name"] for parameter in operation.get("parameters", ())}
+        for status, response in operation["responses"].items():
+            names = ["X-Request-ID"]
+            if "429" in operation["responses"]:
+                names += ["RateLimit", "RateLimit-Policy"]
+            if status == "200" and "cursor" in taken:
+                names.append("Link")
+            if status.startswith("2") and "Idempotency-Key" in taken:
+                names.append("Idempotency-Replayed")
+            response["headers"] = response.get("headers", {}) | _headers(*names)
 
 
 def _password_flow(token_url: str) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Header
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...application.supervision import Versions
 from .errors import PRECONDITION_REQUIRED, RequestRefused
-from .schemas import json_answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Strong tags of ours alone: a weak or foreign one matches no version (section 8.8.3.2).
@@ -35,15 +34,42 @@ async def _if_match(request: Request, given: _Header = None) -> str | None:
 IfMatch = Annotated[str | None, Depends(_if_match)]
 
 
+_KnownHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        description="The `ETag` of what is there already: 304 as long as it is that.",
+        examples=['"1772366400123456"'],
+    ),
+]
+
+
+async def _if_none_match(request: Request, given: _KnownHeader = None) -> str | None:
+    return ", ".join(request.headers.getlist("if-none-match")) if given is not None else None
+
+
+IfNoneMatch = Annotated[str | None, Depends(_if_none_match)]
+
+
 def etag(updated_at: datetime) -> str:
     return f'"{(updated_at - _EPOCH) // timedelta(microseconds=1)}"'
 
 
-def versioned(body: BaseModel, updated_at: datetime, status: int = 200) -> Response:
-    """Answer with the version in the ETag."""
-    answer = json_answer(body, status)
-    answer.headers["ETag"] = etag(updated_at)
+def versioned(
+    answer: Response, updated_at: datetime, if_none_match: str | None = None
+) -> Response:
+    """Tag an answer with its version; who has that one already is told so, and no more."""
+    tag = etag(updated_at)
+    if if_none_match is not None and is_known(tag, if_none_match):
+        answer = Response(status_code=HTTPStatus.NOT_MODIFIED)
+    answer.headers["ETag"] = tag
     return answer
+
+
+def is_known(tag: str, if_none_match: str) -> bool:
+    """Compare weakly, as section 13.1.2 wants it."""
+    known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return tag in known or "*" in known
 
 
 def required_versions(if_match: str | None) -> Versions:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Security
@@ -21,7 +22,8 @@ from ...domain.errors import AccessTokenInvalid, Unauthenticated
 from ...domain.roles import Principal, Scope
 from .client_address import CLIENT_KEY, client_of
 from .idempotency import Repeatable, keyed_request
-from .json_body import JsonRequest, read_json
+from .json_body import JsonRequest, read_json, refuse_body
+from .openapi import BODY, problems
 from .routing import DirectRoute, Handler
 
 PRINCIPAL_KEY = "gatepost.principal"
@@ -82,6 +84,22 @@ def bearer_token(request: HTTPConnection) -> str:
     return token.decode("latin-1")
 
 
+class _BodilessRoute(DirectRoute):
+    """Documents what may be wrong with a body, where there is to be none."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if options.get("status_code") == HTTPStatus.NO_CONTENT:
+            # The framework's own would name the type of a body that is not there.
+            options["response_class"] = Response
+        super().__init__(path, endpoint, **options)
+        if self.is_bodiless:
+            self.responses = {**problems(BODY), **self.responses}
+
+    @property
+    def is_bodiless(self) -> bool:
+        return self.body_field is None and self.methods != {"GET"}
+
+
 def guarded(authenticate: Authenticate, demand_room: Callable[[], None]) -> type[APIRoute]:
     """Make the class of routes that check the caller, then the body, then all else.
 
@@ -89,7 +107,7 @@ def guarded(authenticate: Authenticate, demand_room: Callable[[], None]) -> type
     `demand_room` raises Overloaded for those that hash.
     """
 
-    class GuardedRoute(DirectRoute):
+    class GuardedRoute(_BodilessRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
             super().__init__(path, endpoint, **options)
             if _needs_only_caller(endpoint) or _form_of(endpoint) is not None:
@@ -107,6 +125,7 @@ def guarded(authenticate: Authenticate, demand_room: Callable[[], None]) -> type
                 inner = _straight(self.endpoint)
             if _hashes_for_anybody(self.endpoint):
                 inner = _demanding(demand_room, inner)
+            inner = _refusing_body(inner) if self.is_bodiless else inner
             return inner if scopes is None else _checking(authenticate, scopes, inner)
 
     return GuardedRoute
@@ -139,6 +158,14 @@ def _demanding(demand_room: Callable[[], None], inner: Handler) -> Handler:
 def _reading_json(inner: Handler, *, required: bool) -> Handler:
     async def handle(request: Request) -> Response:
         return await inner(JsonRequest(request, *await read_json(request, required=required)))
+
+    return handle
+
+
+def _refusing_body(inner: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        await refuse_body(request)
+        return await inner(request)
 
     return handle
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from ...application.sessions import Sessions
 from ...application.tokens import SignedIn
 from ...domain.audit import ClientContext
-from ...domain.errors import InvalidGrant, Unauthenticated
-from .cookies import DeviceCookie, RefreshCookie
+from ...domain.errors import InvalidGrant, NotFound, Unauthenticated
+from .cookies import DeviceCookie, RefreshCookie, is_own_script
 from .errors import RequestRefused, invalid
 from .openapi import BODY, CALLER, problems
 from .paths import ID
@@ -24,6 +24,7 @@ from .validation import fault
 
 # Shown in lists and mails, where a line break could pass for something else.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_SESSION_ID = Path(alias="id", json_schema_extra={"format": "uuid"})
 _BY_TOKEN_OR_COOKIE: dict[str, Any] = {"security": [{"bearer": []}, {"refreshCookie": []}]}
 
 
@@ -42,6 +43,20 @@ class RefreshForm(Form):
     refresh_token: Text | None = Field(
         default=None, repr=False, description="Left out when the cookie brings it."
     )
+
+
+def _parsed(session_id: str) -> UUID:
+    try:
+        return UUID(session_id)
+    except ValueError:
+        raise NotFound from None
+
+
+async def _without_token(request: Request) -> Exception:
+    """Say what is missing: who relies on the cookie has none, and has to sign in."""
+    if is_own_script(request) or not await request.body():
+        return InvalidGrant()
+    return invalid(fault("/refresh_token", "missing"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class _Exchange:
         borne = self.cookie.read(request) if given is None else None
         token = borne if given is None else given
         if token is None:
-            raise invalid(fault("/refresh_token", "missing"))
+            raise await _without_token(request)
         try:
             signed_in = await self.sessions.refresh(refresh_token=token, client=client)
         except InvalidGrant as refused:
@@ -112,12 +127,16 @@ def _add_tokens(api: APIRouter, exchange: _Exchange) -> None:
             "invalid_credentials",
             "password_change_required",
             "email_not_verified",
+            "origin_not_allowed",
             "rate_limited",
             "overloaded",
         ),
     )
     async def log_in(body: LogInForm, request: Request, client: HashingClient) -> Response:
         """Start a session; unknown login, wrong password and suspended account look alike."""
+        by_cookie = body.delivery == "cookie"
+        if by_cookie:
+            exchange.cookie.refuse_foreign(request)
         signed_in = await exchange.sessions.log_in(
             login=body.login,
             password=body.password,
@@ -125,7 +144,7 @@ def _add_tokens(api: APIRouter, exchange: _Exchange) -> None:
             device=exchange.device.read(request),
             client=client,
         )
-        return exchange.tokens(signed_in, by_cookie=body.delivery == "cookie", status=201)
+        return exchange.tokens(signed_in, by_cookie=by_cookie, status=201)
 
     @api.post(
         "/refresh",
@@ -175,12 +194,13 @@ def _add_own(api: APIRouter, exchange: _Exchange) -> None:
         status_code=204,
         operation_id="endSession",
         summary="End one of the own sessions",
-        responses=problems(CALLER, "not_found", "validation_failed"),
+        responses=problems(CALLER, "not_found"),
     )
     async def end_session(
-        session_id: Annotated[UUID, Path(alias="id")], caller: Writer, client: Client
+        session_id: Annotated[str, _SESSION_ID], caller: Writer, client: Client
     ) -> None:
-        await sessions.end(actor=caller, session_id=session_id, client=client)
+        """Whatever is no id of an own session is not found."""
+        await sessions.end(actor=caller, session_id=_parsed(session_id), client=client)
 
     @api.delete(
         "",

@@ -1,7 +1,7 @@
 """Routes for those who supervise single accounts."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path
@@ -12,9 +12,9 @@ from starlette.responses import Response
 from ...application.accounts import UNSET
 from ...application.administration import Administration
 from ...domain.accounts import Account
-from .openapi import BODY, CALLER, VERSIONED, problems
+from .openapi import BODY, CALLER, CONDITIONAL, UNCHANGED, VERSIONED, problems
 from .paths import ID
-from .preconditions import IfMatch, required_versions, versioned, versions_of
+from .preconditions import IfMatch, IfNoneMatch, required_versions, versioned, versions_of
 from .principal import (
     Client,
     RolesWriter,
@@ -27,14 +27,6 @@ from .schemas import Form, Message, Session, SessionList, Text, User, json_answe
 
 _LINK_SENT = Message(message="A link to set a password is on its way to the owner.")
 _OTHERS = ("permission_denied", "not_found", "validation_failed")
-VERSION: dict[str, Any] = {
-    "headers": {
-        "ETag": {
-            "schema": {"type": "string"},
-            "description": "The version, for `If-Match`.",
-        }
-    }
-}
 
 AccountPath = Annotated[UUID, Path(alias="id")]
 
@@ -56,8 +48,10 @@ def routers(administration: Administration, route: type[APIRoute]) -> Iterator[A
     yield _sessions(administration, route)
 
 
-def account_answer(account: Account, status: int = 200) -> Response:
-    return versioned(User.of(account), account.updated_at, status)
+def account_answer(
+    account: Account, status: int = 200, if_none_match: str | None = None
+) -> Response:
+    return versioned(json_answer(User.of(account), status), account.updated_at, if_none_match)
 
 
 def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter:
@@ -68,10 +62,17 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
         response_model=User,
         operation_id="readUser",
         summary="Read an account",
-        responses={**problems(CALLER, "not_found", "validation_failed"), 200: VERSION},
+        responses={
+            **problems(CALLER, "not_found", "validation_failed"),
+            200: VERSIONED,
+            304: UNCHANGED,
+        },
     )
-    async def read_user(account_id: AccountPath, caller: UsersReader) -> Response:
-        return account_answer(await administration.show.by_id(actor=caller, account_id=account_id))
+    async def read_user(
+        account_id: AccountPath, caller: UsersReader, if_none_match: IfNoneMatch
+    ) -> Response:
+        account = await administration.show.by_id(actor=caller, account_id=account_id)
+        return account_answer(account, if_none_match=if_none_match)
 
     @api.patch(
         "",
@@ -83,9 +84,9 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
                 CALLER,
                 BODY,
                 *("permission_denied", "not_found", "username_taken", "email_taken"),
-                VERSIONED,
+                CONDITIONAL,
             ),
-            200: VERSION,
+            200: VERSIONED,
         },
     )
     async def change_user(
@@ -114,7 +115,7 @@ def _changes(administration: Administration, route: type[APIRoute]) -> APIRouter
         status_code=204,
         operation_id="deleteUser",
         summary="Delete an account",
-        responses=problems(CALLER, _OTHERS, "last_admin", VERSIONED),
+        responses=problems(CALLER, _OTHERS, "last_admin", CONDITIONAL),
     )
     async def delete_user(
         account_id: AccountPath, caller: UsersWriter, client: Client, if_match: IfMatch
@@ -136,7 +137,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
         response_model=User,
         operation_id="suspendUser",
         summary="Keep an account out",
-        responses={**problems(CALLER, _OTHERS, "last_admin"), 200: VERSION},
+        responses={**problems(CALLER, _OTHERS, "last_admin"), 200: VERSIONED},
     )
     async def suspend_user(
         account_id: AccountPath, caller: UsersWriter, client: Client
@@ -151,7 +152,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
         response_model=User,
         operation_id="reactivateUser",
         summary="Let a suspended account in again",
-        responses={**problems(CALLER, _OTHERS), 200: VERSION},
+        responses={**problems(CALLER, _OTHERS), 200: VERSIONED},
     )
     async def reactivate_user(
         account_id: AccountPath, caller: UsersWriter, client: Client
@@ -185,7 +186,7 @@ def _states(administration: Administration, route: type[APIRoute]) -> APIRouter:
             **problems(
                 CALLER, BODY, "permission_denied", "not_found", "last_admin", "version_conflict"
             ),
-            200: VERSION,
+            200: VERSIONED,
         },
     )
     async def set_roles_of_user(

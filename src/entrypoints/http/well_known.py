@@ -9,6 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ...application.keys import Keys
+from .openapi import UNCHANGED, VERSIONED
+from .preconditions import is_known
 from .routing import PlainRoute
 
 
@@ -23,7 +25,7 @@ def router(keys: Keys, cached: timedelta, frontend_url: str) -> APIRouter:
         operation_id="readKeys",
         summary="Read the keys that verify access tokens",
         response_model=dict[str, list[dict[str, str]]],
-        responses={304: {"description": "Not changed since the `If-None-Match` given."}},
+        responses={200: VERSIONED, 304: UNCHANGED},
     )
     async def read_keys(request: Request) -> Response:
         """Public members only (RFC 7517); cacheable by anybody, from any origin."""
@@ -57,7 +59,7 @@ class _KeySet:
     def answer(self, published: Mapping[str, object], if_none_match: str) -> Response:
         if published is not self._made_of:
             self._make(published)
-        known = if_none_match and _is_known(self._etag, if_none_match)
+        known = if_none_match and is_known(self._etag, if_none_match)
         return self._unchanged if known else self._whole
 
     def _make(self, published: Mapping[str, object]) -> None:
@@ -71,9 +73,3 @@ class _KeySet:
         self._whole = Response(content, headers=headers, media_type="application/json")
         self._unchanged = Response(status_code=304, headers=headers)
         self._made_of = published
-
-
-def _is_known(etag: str, if_none_match: str) -> bool:
-    """Compare weakly, as RFC 9110 section 13.1.2 wants it."""
-    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in known or "*" in known

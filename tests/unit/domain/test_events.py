@@ -90,6 +90,17 @@ def test_a_session_tells_why_it_ended() -> None:
     assert event_from(others.name, others.id, NOW, data_of(others)) == others
 
 
+def test_the_session_of_an_administrator_who_ends_all_is_not_one_that_was_kept() -> None:
+    kept = an_entry(AuditType.SESSIONS_ENDED)
+    for entry, session_id in (
+        (kept, kept.session_id),
+        (replace(kept, reason="ended_by_administrator"), None),
+    ):
+        event = event_of(entry)
+        assert isinstance(event, SessionsEnded)
+        assert event.kept_session_id == session_id
+
+
 def test_refusals_are_told_only_where_they_change_something() -> None:
     reused = event_of(an_entry(AuditType.REFRESH_REUSED, failure="late_parent"))
     assert isinstance(reused, RefreshReused)

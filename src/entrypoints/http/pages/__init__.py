@@ -21,6 +21,8 @@ from ....domain.audit import ClientContext
 from ....domain.errors import GatepostError, ValidationFailed
 from ..client_address import client_of
 from ..errors import STATUS, headers_of
+from ..language import chosen_language
+from .texts import ENGLISH, TEXTS, translated
 
 _FOLDER = Path(__file__).parent
 _PAGE = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
@@ -135,19 +137,19 @@ def _forms_of_passwords(gatepost: Gatepost) -> Iterator[_Form]:
 
 def _endpoint(form: _Form, service: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        root = request.scope.get("root_path", "")
+        page = _Page.of(request, service)
         if request.method != "POST":
-            return _page(form.title, _fields(form, "", ""), service, root)
+            return page.answer(form.title, page.form(form, "", ""))
         fields = await _posted(request)
         token, typed = fields.get("token", ""), fields.get("typed", "")
         try:
             await form.submit(token, typed, client_of(request.scope))
         except GatepostError as refused:
-            body = _fields(form, _said(refused), token)
-            answer = _page(form.title, body, service, root, STATUS[refused.kind])
+            body = page.form(form, page.said(refused), token)
+            answer = page.answer(form.title, body, STATUS[refused.kind])
             answer.headers.update(headers_of(refused))
             return answer
-        return _page(form.title, f"<p role=status>{escape(form.done)}</p>", service, root)
+        return page.answer(form.title, f"<p role=status>{page.text(form.done)}</p>")
 
     return endpoint
 
@@ -158,35 +160,60 @@ async def _posted(request: Request) -> dict[str, str]:
     return {name: values[0][:_MAX_FIELD] for name, values in parsed.items()}
 
 
-def _said(refused: GatepostError) -> str:
-    if isinstance(refused, ValidationFailed):
-        return " ".join(fault.message for fault in refused.errors)
-    return refused.detail
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Writes HTML in the language of who looks; what `Accept-Language` does not say is English."""
 
+    service: str
+    root: str
+    language: str
 
-def _fields(form: _Form, fault: str, token: str) -> str:
-    """Write the form; the token goes back into it, what was typed never."""
-    alert = f"<p role=alert>{escape(fault)}</p>" if fault else ""
-    return (
-        f"{alert}<form method=post>"
-        f'<input type=hidden name=token value="{escape(token)}">'
-        f"{_field(form.asked) if form.asked else ''}"
-        f"<button>{escape(form.button)}</button></form>"
-    )
+    @classmethod
+    def of(cls, request: Request, service: str) -> "_Page":
+        asked = request.headers.get("accept-language")
+        language = chosen_language(asked, TEXTS, ENGLISH)
+        return cls(service, request.scope.get("root_path", ""), language)
 
+    def text(self, english: str, code: str = "") -> str:
+        return escape(translated(english, self.language, code))
 
-def _field(asked: _Asked) -> str:
-    return (
-        f"<label for=typed>{escape(asked.label)}</label>"
-        f"<input id=typed name=typed type={asked.kind} required "
-        f"autocomplete={asked.autocomplete}>"
-    )
+    def said(self, refused: GatepostError) -> str:
+        if isinstance(refused, ValidationFailed):
+            return " ".join(self.text(fault.message, fault.code) for fault in refused.errors)
+        return self.text(refused.detail)
 
+    def form(self, form: _Form, fault: str, token: str) -> str:
+        """Write the form; the token goes back into it, what was typed never."""
+        alert = f"<p role=alert>{fault}</p>" if fault else ""
+        return (
+            f"{alert}<form method=post>"
+            f'<input type=hidden name=token value="{escape(token)}">'
+            f"{self._field(form.asked) if form.asked else ''}"
+            f"<button>{self.text(form.button)}</button></form>"
+        )
 
-def _page(title: str, body: str, service: str, root: str, status: int = 200) -> Response:
-    content = _PAGE.substitute(title=title, body=body, service=escape(service), root=root)
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
-    return Response(content, status, headers, "text/html")
+    def _field(self, asked: _Asked) -> str:
+        return (
+            f"<label for=typed>{self.text(asked.label)}</label>"
+            f"<input id=typed name=typed type={asked.kind} required "
+            f"autocomplete={asked.autocomplete}>"
+        )
+
+    def answer(self, title: str, body: str, status: int = 200) -> Response:
+        content = _PAGE.substitute(
+            title=self.text(title),
+            body=body,
+            service=escape(self.service),
+            root=self.root,
+            language=self.language,
+        )
+        headers = {
+            "Content-Security-Policy": _POLICY,
+            "Cache-Control": "no-store",
+            "Content-Language": self.language,
+            "Vary": "Accept-Language",
+        }
+        return Response(content, status, headers, "text/html")
 
 
 async def _asset(request: Request) -> Response:

@@ -347,3 +347,23 @@ async def test_the_longest_search_can_be_paged(service: Service) -> None:
     query = {"q": q, "sort": "email", "cursor": cursor}
     answer = await service.http.get("/v1/users", params=query, headers=headers)
     assert answer.json() == {"items": [], "next_cursor": None}
+
+
+async def test_who_has_the_version_that_is_there_is_told_so(service: Service) -> None:
+    headers = await admin(service)
+    user, _ = await made(service, headers)
+    form = {"name": "report", "scopes": ["users:read"]}
+    client = (await service.http.post("/v1/clients", json=form, headers=headers)).json()["id"]
+    for path in (user, f"/v1/clients/{client}"):
+        tag = (await service.http.get(path, headers=headers)).headers["etag"]
+        for known in (tag, f"W/{tag}", f'"1", {tag}', "*"):
+            sent = headers | {"If-None-Match": known}
+            answer = await service.http.get(path, headers=sent)
+            assert (answer.status_code, answer.content) == (304, b"")
+            assert answer.headers["etag"] == tag
+            assert "content-type" not in answer.headers
+        for other in ('"1"', tag.strip('"'), ""):
+            answer = await service.http.get(path, headers=headers | {"If-None-Match": other})
+            assert answer.status_code == 200
+    nobody = await service.http.get(user, headers={"If-None-Match": "*"})
+    assert_problem(nobody, 401, "unauthenticated")

@@ -101,6 +101,38 @@ async def test_az_09_every_change_of_a_life_tells_who_whom_when_and_from_where(
         assert secret not in str(events)
 
 
+async def test_az_09_whoever_acts_signed_in_is_noted_with_his_session(
+    service: Service, reader: dict[str, str]
+) -> None:
+    http = service.http
+    ada = await service.bearer("ada")
+    me = (await http.get("/v1/users/me", headers=ada)).json()["id"]
+    root = (await http.get("/v1/users/me", headers=reader)).json()["id"]
+    (own,) = (await http.get("/v1/sessions", headers=ada)).json()["items"]
+    (his,) = (await http.get("/v1/sessions", headers=reader)).json()["items"]
+    await http.patch("/v1/users/me", json={"bio": "x"}, headers=ada)
+    body = {"name": "report", "scopes": ["users:read"]}
+    await http.post("/v1/clients", json=body, headers=reader)
+    await http.put("/v1/roles/aide", json={"scopes": ["users:read"]}, headers=reader)
+    fred = {"username": "fred", "email": "fred@example.com"}
+    await http.post("/v1/users", json=fred, headers=reader)
+    await http.put(f"/v1/users/{me}/roles", json={"roles": ["aide"]}, headers=reader)
+    await http.post(f"/v1/users/{root}/suspend", headers=reader)
+    await http.delete(f"/v1/users/{me}/sessions", headers=reader)
+    events = (await read(service, reader)).json()["items"]
+    done = {event["type"]: event["session_id"] for event in events if event["actor"] == root}
+    assert done.pop("session.created") == his["id"]
+    assert done == dict.fromkeys(
+        [
+            *("client.created", "role.changed", "account.created", "account.roles_changed"),
+            *("account.suspended", "session.others_ended"),
+        ],
+        his["id"],
+    )
+    changed = [event for event in events if event["type"] == "account.changed"]
+    assert [event["session_id"] for event in changed] == [own["id"]]
+
+
 async def test_pages_are_linked_and_meet_no_entry_twice(
     service: Service, reader: dict[str, str]
 ) -> None:

@@ -21,6 +21,7 @@ from tests.unit.entrypoints.http.service import (
 
 MARKER = "mrk7Zq"
 JSON = "application/json"
+UNSUPPORTED = "unsupported_media_type"
 SOME_ID = "01890000-0000-7000-8000-000000000001"
 WRONG_VALUES = [1, -1.5, True, None, [MARKER], {"a": MARKER}, [[[MARKER]]], 10**400]
 
@@ -84,6 +85,41 @@ MALFORMED = {
     "two texts": b"{} {}",
     "form": f"email={MARKER}".encode(),
 }
+
+
+def routes_without_body(service: Service) -> list[APIRoute]:
+    found = [route for route in api_routes(service.app) if route.body_field is None]
+    changing = [r for r in found if r.path.startswith("/v1/") and method_of(r) != "GET"]
+    assert len(changing) >= 11
+    return changing
+
+
+async def test_a_body_that_no_route_reads_is_refused_by_its_fields(signed_in: Service) -> None:
+    for route in routes_without_body(signed_in):
+        answer = await send(signed_in, route, b'{"reason": "%s", "b": 1}' % MARKER.encode())
+        errors = assert_problem(answer, 422, "validation_failed")["errors"]
+        assert [(error["pointer"], error["code"]) for error in errors] == [
+            ("/reason", "unknown_field"),
+            ("/b", "unknown_field"),
+        ]
+        assert_problem(await send(signed_in, route, b"a=b", "text/plain"), 415, UNSUPPORTED)
+        assert_problem(await send(signed_in, route, b"{"), 400, "malformed_request")
+        stranger = await send(signed_in, route, b"{", Authorization="Bearer x")
+        assert stranger.status_code == (400 if route.path.endswith("/current") else 401)
+
+
+async def test_a_body_that_says_nothing_is_no_body() -> None:
+    service = await open_service()
+    root, ada = await service.admin(), await service.bearer("ada")
+    me = (await service.http.get("/v1/users/me", headers=ada)).json()["id"]
+    for body in (b"", b"{}"):
+        for call in ("suspend", "reactivate"):
+            headers = root | {"Content-Type": JSON}
+            answer = await service.http.post(
+                f"/v1/users/{me}/{call}", content=body, headers=headers
+            )
+            assert answer.status_code == 200
+    assert (await service.http.post(f"/v1/users/{me}/suspend", headers=root)).status_code == 200
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())

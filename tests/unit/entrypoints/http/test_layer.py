@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from uuid import UUID
@@ -19,6 +20,7 @@ from tests.unit.entrypoints.http.service import (
     PARTNER,
     PUBLIC_URL,
     Service,
+    api_routes,
     assert_problem,
     open_service,
 )
@@ -81,6 +83,15 @@ async def test_in_11_headers_of_every_answer(shared: Service, method: str, path:
     assert headers["vary"] == "Origin"
     if path.startswith("/v1"):
         assert headers["cache-control"] == "no-store"
+
+
+def test_an_answer_without_a_body_names_no_type_of_one(shared: Service) -> None:
+    empty = [route for route in api_routes(shared.app) if route.status_code == 204]
+    assert len(empty) >= 11
+    for route in empty:
+        made = route.response_class
+        assert isinstance(made, type)
+        assert "content-type" not in made(status_code=204).headers
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +303,31 @@ async def test_in_03_a_length_that_is_announced_too_large_is_not_read(shared: Se
     scope = {"type": "http", "method": "POST", "path": "/v1/register", "headers": headers}
     await shared.serve(scope | {"query_string": b"", "client": None}, never, keep)
     assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "status"),
+    [
+        ("1.1", [], 400),
+        ("1.1", [(b"host", b"id.example.com")], 200),
+        ("1.0", [], 200),
+        ("2", [], 200),
+    ],
+)
+async def test_http_1_1_needs_a_host(
+    shared: Service, version: str, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    sent: list[Message] = []
+
+    async def nothing() -> Message:
+        return {"type": "http.request"}
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/livez", "headers": headers}
+    more = {"http_version": version, "query_string": b"", "client": None}
+    await shared.app(scope | more, nothing, keep)
+    assert sent[0]["status"] == status
+    if status == 400:
+        assert json.loads(sent[1]["body"])["code"] == "malformed_request"

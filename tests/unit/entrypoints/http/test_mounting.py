@@ -114,6 +114,27 @@ async def test_oauth_refuses_in_its_own_words_under_the_prefix(host: Host) -> No
     assert answer.json()["error"] == "unsupported_grant_type"
 
 
+async def test_metadata_is_at_the_root_of_the_host_where_clients_look_for_it(host: Host) -> None:
+    path = "/.well-known/oauth-authorization-server"
+    looked_for = await host.http.get(f"{ORIGIN}{path}/auth")
+    assert looked_for.status_code == 200
+    assert looked_for.json()["issuer"] == PUBLIC_URL
+    assert looked_for.headers["access-control-allow-origin"] == "*"
+    assert looked_for.content == (await host.http.get(path)).content
+    assert (await host.http.post(f"{ORIGIN}{path}/auth")).status_code == 405
+    assert (await host.http.get(f"{ORIGIN}{path}")).status_code == 404
+
+
+async def test_metadata_comes_and_goes_with_the_mount() -> None:
+    app = Starlette()
+    mounted = await a_host(app)
+    mount(app, "/auth", mounted.service.gatepost, MOUNTED)
+    assert len(app.routes) == 2
+    without = replace(MOUNTED, routes=frozenset(Routes) - {Routes.OAUTH})
+    mount(app, "/auth", mounted.service.gatepost, without)
+    assert len(app.routes) == 1
+
+
 async def test_locations_and_next_pages_lead_under_the_prefix(host: Host) -> None:
     admin = await host.service.admin()
     for name in ("ada", "bob"):
@@ -227,7 +248,7 @@ async def test_a_route_for_everything_else_does_not_hide_it_and_a_new_run_replac
     await second.service.bearer("ada")
     body = {"login": "ada", "password": PASSWORD}
     assert (await first.http.post("/v1/sessions", json=body)).status_code == 201
-    assert len(app.router.routes) == 2
+    assert len(app.router.routes) == 3
 
 
 @pytest.mark.parametrize("prefix", ["/identity", "auth"])

@@ -147,3 +147,33 @@ async def test_a_form_says_when_to_come_back() -> None:
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
     assert "<form method=post>" in answer.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_speaks_the_language_of_who_looks(own: Service, path: str) -> None:
+    english = await own.http.get(path)
+    for asked in ("de", "de-AT,en;q=0.5", "fr, de;q=0.8, en;q=0.3"):
+        german = await own.http.get(path, headers={"Accept-Language": asked})
+        assert german.headers["content-language"] == "de"
+        assert "Accept-Language" in german.headers["vary"]
+        assert '<html lang="de">' in german.text
+        for written in (r"<h1>(.*?)</h1>", r"<button>(.*?)</button>", r"<label.*?>(.*?)</label>"):
+            assert not set(re.findall(written, english.text)) & set(
+                re.findall(written, german.text)
+            )
+    for asked in ("en-US,de;q=0.5", "fr", "xx;q=y", "*", "de;q=0"):
+        page = await own.http.get(path, headers={"Accept-Language": asked})
+        assert (page.text, page.headers["content-language"]) == (english.text, "en")
+
+
+async def test_a_refusal_and_an_end_are_told_in_the_language_of_who_looks(own: Service) -> None:
+    await own.member("ada")
+    own.http.headers["Accept-Language"] = "de"
+    assert said(await post(own, "/undo-email", "no token"), "alert") == (
+        "Der Link ist nicht mehr gültig."
+    )
+    sent = await post(own, "/change-password", typed=OLD)
+    assert said(sent, "status").startswith("Wenn es ein Konto")
+    token = await own.mailed_token(OLD, MailTemplate.RESET_PASSWORD)
+    for typed, told in (("short", "Zu kurz"), ("password123", "Eines der"), (OLD, "Der Name")):
+        assert said(await post(own, "/reset-password", token, typed), "alert").startswith(told)

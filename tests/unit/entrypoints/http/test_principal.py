@@ -186,3 +186,27 @@ async def test_re_11_what_hashes_for_anybody_is_refused_unread_while_hashing_is_
         assert_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
     assert_problem(await service.http.get("/v1/users/me"), 401, "unauthenticated")
+
+
+def test_the_description_names_the_headers_of_answers(shared: Service) -> None:
+    description = shared.app.openapi()
+    known = set(description["components"]["headers"])
+
+    def headers(path: str, method: str, status: str) -> set[str]:
+        found = description["paths"][path][method]["responses"][status]["headers"]
+        assert set(found) & known
+        return set(found)
+
+    everywhere, limited = {"X-Request-ID"}, {"X-Request-ID", "RateLimit", "RateLimit-Policy"}
+    assert headers("/livez", "get", "200") == everywhere
+    assert headers("/v1/users", "get", "200") == limited | {"Link"}
+    assert headers("/v1/clients", "get", "200") == limited | {"Link"}
+    assert headers("/v1/register", "post", "202") == limited | {"Idempotency-Replayed"}
+    made = limited | {"ETag", "Location"}
+    assert headers("/v1/users", "post", "201") == made | {"Idempotency-Replayed"}
+    assert headers("/v1/clients", "post", "201") == made
+    for path in ("/v1/users/{id}", "/v1/clients/{id}"):
+        for method, status in (("get", "200"), ("get", "304"), ("patch", "200")):
+            assert headers(path, method, status) == limited | {"ETag"}
+    assert headers("/v1/users/me", "get", "401") == limited | {"WWW-Authenticate"}
+    assert headers("/v1/users/me", "get", "429") == limited | {"Retry-After"}
