@@ -18,15 +18,9 @@ from ..ports.delivery import JobName
 from ..recovery import EndEverySession, RecoverAccount
 from ..registration import Register
 from ..roles import DeleteRole, ListRoles, PutRole, RoleKeeper, Roles
-from ..sessions import (
-    EndOtherSessions,
-    EndSession,
-    ListSessions,
-    LogIn,
-    LogOut,
-    Refresh,
-    Sessions,
-)
+from ..rotations import Refresh
+from ..sessions import EndOtherSessions, EndSession, ListSessions, LogOut, Sessions
+from ..sign_ins import LogIn
 from ..supervision import (
     AmendAccount,
     DeleteAccount,
