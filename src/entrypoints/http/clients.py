@@ -209,7 +209,7 @@ def _add_writing(api: APIRouter, clients: Clients, public_url: str) -> None:
         operation_id="deleteClient",
         summary="Delete a machine client",
         responses=problems(
-            CALLER, "permission_denied", "not_found", VERSIONED, "validation_failed"
+            CALLER, "permission_denied", "not_found", CONDITIONAL, "validation_failed"
         ),
     )
     async def delete_client(

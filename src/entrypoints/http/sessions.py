@@ -52,9 +52,9 @@ def _parsed(session_id: str) -> UUID:
         raise NotFound from None
 
 
-async def _without_token(request: Request) -> Exception:
+def _without_token(form: RefreshForm | None, request: Request) -> Exception:
     """Say what is missing: who relies on the cookie has none, and has to sign in."""
-    if is_own_script(request) or not await request.body():
+    if form is None or is_own_script(request):
         return InvalidGrant()
     return invalid(fault("/refresh_token", "missing"))
 
@@ -78,12 +78,13 @@ class _Exchange:
         return answer
 
     async def refresh(
-        self, given: str | None, request: Request, client: ClientContext
+        self, form: RefreshForm | None, request: Request, client: ClientContext
     ) -> Response:
+        given = form.refresh_token if form else None
         borne = self.cookie.read(request) if given is None else None
         token = borne if given is None else given
         if token is None:
-            raise await _without_token(request)
+            raise _without_token(form, request)
         try:
             signed_in = await self.sessions.refresh(refresh_token=token, client=client)
         except InvalidGrant as refused:
@@ -157,7 +158,7 @@ def _add_tokens(api: APIRouter, exchange: _Exchange) -> None:
         request: Request, client: Client, body: RefreshForm | None = None
     ) -> Response:
         """Rotate the token. Borne by the cookie it needs `X-Requested-With: gatepost`."""
-        return await exchange.refresh(body.refresh_token if body else None, request, client)
+        return await exchange.refresh(body, request, client)
 
 
 def _add_own(api: APIRouter, exchange: _Exchange) -> None:

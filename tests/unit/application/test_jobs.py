@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from gatepost import Policies, assemble
+from gatepost.adapters.memory import memory_ports
 from gatepost.application.jobs import client_of
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.ports.security import SealBroken
@@ -24,8 +26,17 @@ from gatepost.testing.builders import (
 from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Service
 
 
-async def test_every_job_name_has_a_handler(service: Service) -> None:
-    assert set(service.gatepost.jobs.handlers) == set(JobName)
+async def test_every_job_name_has_a_handler_and_subscribers_theirs_where_there_are_any(
+    service: Service,
+) -> None:
+    handlers = set(service.gatepost.jobs.handlers)
+    assert handlers == set(JobName) - {JobName.TELL_SUBSCRIBERS}
+
+    async def listen(_: object) -> None:
+        return None
+
+    listening = assemble(memory_ports(), Policies(), [listen])
+    assert set(listening.jobs.handlers) == set(JobName)
 
 
 async def test_no_address_or_token_stands_in_a_queued_job(service: Service) -> None:
