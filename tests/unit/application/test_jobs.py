@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from gatepost import DomainEvent, Policies, assemble
 from gatepost.application.jobs import client_of
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.application.ports.security import SealBroken
@@ -25,7 +26,11 @@ from tests.unit.application.service import CLIENT, DAY, PASSWORD, SECOND, Servic
 
 
 async def test_every_job_name_has_a_handler(service: Service) -> None:
-    assert set(service.gatepost.jobs.handlers) == set(JobName)
+    async def hear(event: DomainEvent) -> None: ...
+
+    heard = assemble(service.ports, Policies(), [hear])
+    assert set(heard.jobs.handlers) == set(JobName)
+    assert set(service.gatepost.jobs.handlers) == set(JobName) - {JobName.TELL_SUBSCRIBERS}
 
 
 async def test_no_address_or_token_stands_in_a_queued_job(service: Service) -> None:
