@@ -17,7 +17,7 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.metric_catalogue import CATALOGUE
 from gatepost.domain.events import CATALOGUE as EVENTS
-from gatepost.entrypoints.cli import app as command_line
+from gatepost.entrypoints.cli import command_line
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
@@ -157,7 +157,7 @@ def _setting(name: str, field: FieldInfo) -> tuple[str, str, str]:
 
 
 def commands() -> str:
-    rows = _commands("gatepost", typer.main.get_command(command_line))
+    rows = _commands("gatepost", typer.main.get_command(command_line()))
     return (
         "# Commands\n\n"
         + _MADE

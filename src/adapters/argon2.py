@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type
@@ -24,8 +24,9 @@ from argon2.low_level import hash_secret_raw
 from ..application.ports.delivery import Level, Metrics
 from ..application.ports.security import AdoptedHash, PasswordHasher
 from ..domain.errors import Overloaded
-from . import foreign_hashes
-from .foreign_hashes import SPELLINGS
+
+if TYPE_CHECKING:
+    from .foreign_hashes import ForeignHash
 
 T = TypeVar("T")
 
@@ -123,6 +124,8 @@ class Argon2PasswordHasher(PasswordHasher):
             return True
 
     def adopt(self, given: str | Mapping[str, object]) -> AdoptedHash:
+        from . import foreign_hashes
+
         memory_kib, time_cost = self._argon2.memory_cost, self._argon2.time_cost
         ours = foreign_hashes.argon2_ms(memory_kib, time_cost)
         if isinstance(given, str) and given.startswith(_PORTABLE + _OURS):
@@ -131,7 +134,9 @@ class Argon2PasswordHasher(PasswordHasher):
             return AdoptedHash(phc, is_slower=known.milliseconds > ours)
         found = foreign_hashes.adopt(given)
         # A password beyond ASCII is tried twice, and whoever guesses chooses it.
-        return AdoptedHash(str(found), is_slower=found.milliseconds * SPELLINGS > ours)
+        return AdoptedHash(
+            str(found), is_slower=found.milliseconds * foreign_hashes.SPELLINGS > ours
+        )
 
     def portable(self, encoded: str) -> str:
         return _PORTABLE + encoded if encoded.startswith(_OURS) else encoded
@@ -161,15 +166,17 @@ class Argon2PasswordHasher(PasswordHasher):
                 return False
             except (InvalidHashError, VerificationError, ValueError):
                 pass  # Cannot be parsed: costs what every other hash costs.
-        elif encoded is not None and (foreign := foreign_hashes.read(encoded)) is not None:
+        elif encoded is not None and (foreign := _foreign(encoded)) is not None:
             return self._matches_foreign(password, foreign)
         self._spend(secret)
         return False
 
-    def _matches_foreign(self, password: str, foreign: foreign_hashes.ForeignHash) -> bool:
+    def _matches_foreign(self, password: str, foreign: "ForeignHash") -> bool:
+        from .foreign_hashes import spellings
+
         spent = _stopwatch(_has_lanes(str(foreign)))
         try:
-            right = any(foreign.matches(one) for one in foreign_hashes.spellings(password))
+            right = any(foreign.matches(one) for one in spellings(password))
         except (ValueError, MemoryError):
             right = False  # A library may know better than we what is whole.
         self._top_up(spent())
@@ -258,3 +265,10 @@ def _step_back() -> None:
 
 def _encode(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")
+
+
+def _foreign(stored: str) -> "ForeignHash | None":
+    # Late: most services have taken over no accounts.
+    from .foreign_hashes import read
+
+    return read(stored)

@@ -6,8 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -145,7 +144,7 @@ def mail_target(url: str) -> SmtpServer | Path | None:
         raise ValueError(_MAIL_URLS)
     if not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ValueError(_MAIL_URLS)
-    return Path(url2pathname(parts.path))
+    return Path(unquote(parts.path))
 
 
 def _secret(check: Callable[[str], object]) -> AfterValidator:

@@ -1,17 +1,17 @@
 """`config` and `openapi`."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from ..dangers import Danger, dangers_in
-from ..deployment import Deployment
-from ..setting_schema import settings_schema
 from ..settings import known_names, load, secret_files
 from .output import Output, OutputOption, show
+
+if TYPE_CHECKING:
+    from ..dangers import Danger
 
 config = typer.Typer(help="Settings.", no_args_is_help=True)
 
@@ -27,6 +27,8 @@ def check(output: OutputOption = Output.TEXT) -> None:
 
     Exits with 1 for what stops a start; what is only dangerous is told, and fails `doctor`.
     """
+    from ..dangers import dangers_in
+    from ..deployment import Deployment
     from ..mailing import mailer_of
 
     settings = load()
@@ -42,7 +44,7 @@ def check(output: OutputOption = Output.TEXT) -> None:
         typer.echo(f"  -> {danger.instead}")
 
 
-def _as_record(danger: Danger) -> dict[str, str]:
+def _as_record(danger: "Danger") -> dict[str, str]:
     return {
         "code": danger.code,
         "severity": danger.severity.value,
@@ -69,6 +71,8 @@ def show_settings(output: OutputOption = Output.TEXT) -> None:
 @config.command("schema")
 def show_schema(output: OutputOption = Output.JSON) -> None:
     """Print every setting that there is: as a JSON Schema, or one a line."""
+    from ..setting_schema import settings_schema
+
     schema = settings_schema()
     if output is Output.JSON:
         typer.echo(json.dumps(schema, indent=2))

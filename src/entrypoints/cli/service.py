@@ -14,6 +14,9 @@ from .output import Output, OutputOption, show
 migrate = typer.Typer(help="Database schema.", no_args_is_help=True)
 
 
+PROCESSES = (["serve"], ["worker"], ["run"])
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("worker")(worker)
