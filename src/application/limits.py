@@ -221,15 +221,16 @@ class FallbackRateLimiter(RateLimiter):
 @dataclass(slots=True)
 class _Lease:
     left: int
-    debt: int
     good_until: float
 
 
 class LeasingRateLimiter(RateLimiter):
     """Takes hits of generous budgets by the dozen and hands them out itself: a tenth of the work.
 
-    All processes together never allow more than the budget holds. One that took hits and gets no
-    more calls holds up a sixtieth of it, for as long as those hits take to be earned back.
+    All processes together never allow more than the budget holds. A lease is good until the whole
+    debt of its taking is earned back, as its hits are part of that: were it only as long as they
+    are, each of several processes that hand out less than is earned would throw away the rest,
+    and people far below their budget be refused.
     """
 
     def __init__(self, store: RateLimiter, seconds: Callable[[], float] = time.monotonic) -> None:
@@ -261,13 +262,14 @@ class LeasingRateLimiter(RateLimiter):
         return await self._store.sweep(limit)
 
     def _handed_out(self, key: bytes, budget: Budget) -> Decision | None:
-        lease = self._leases.get(key)
-        if lease is None or self._seconds() >= lease.good_until:
+        lease, now = self._leases.get(key), self._seconds()
+        if lease is None or now >= lease.good_until:
             return None
         lease.left -= 1
         if lease.left <= 0:
             del self._leases[key]
-        return Decision(True, budget, lease.debt - lease.left * budget.interval)
+        debt = round((lease.good_until - now) * 1_000_000) - lease.left * budget.interval
+        return Decision(True, budget, max(0, debt))
 
     async def _leased(self, key: bytes, budget: Budget, size: int) -> Decision:
         taken = await self._store.spend(key, budget.coarser(size))
@@ -277,6 +279,6 @@ class LeasingRateLimiter(RateLimiter):
         now = self._seconds()
         if len(self._leases) >= _MOST_LEASES:
             self._leases = {key: one for key, one in self._leases.items() if now < one.good_until}
-        left, good_until = size - 1, now + size * budget.interval / 1_000_000
-        self._leases[key] = _Lease(left, taken.debt, good_until)
+        left, good_until = size - 1, now + taken.debt / 1_000_000
+        self._leases[key] = _Lease(left, good_until)
         return Decision(True, budget, taken.debt - left * budget.interval)

@@ -341,6 +341,33 @@ async def test_a_lease_ends_when_its_hits_were_earned_back(
     assert store.asked == 2
 
 
+@pytest.mark.parametrize("processes", [2, 8])
+async def test_below_the_budget_there_is_room_for_a_burst_however_many_processes_he_meets(
+    store: CountingRateLimiter, seconds: Seconds, clock: ManualClock, processes: int
+) -> None:
+    serving = [LeasingRateLimiter(store, seconds) for _ in range(processes)]
+    # Eight a second, where ten are earned back.
+    pause = timedelta(seconds=1) / 8
+    for number in range(8 * 180):
+        assert (await serving[number % processes].spend(b"x", USER)).allowed
+        clock.advance(pause)
+        seconds.now += pause.total_seconds()
+    burst = await asyncio.gather(*[serving[0].spend(b"x", USER) for _ in range(300)])
+    assert all(hit.allowed for hit in burst)
+
+
+async def test_above_the_budget_several_processes_allow_what_it_holds_and_what_is_earned(
+    store: CountingRateLimiter, seconds: Seconds, clock: ManualClock
+) -> None:
+    serving = [LeasingRateLimiter(store, seconds) for _ in range(3)]
+    pause, allowed = timedelta(seconds=1) / 30, 0
+    for number in range(30 * 60):
+        allowed += (await serving[number % 3].spend(b"x", USER)).allowed
+        clock.advance(pause)
+        seconds.now += pause.total_seconds()
+    assert 600 + 10 * 60 - 3 * 9 <= allowed <= 600 + 10 * 60
+
+
 async def test_calls_that_come_at_once_share_a_lease(
     leasing: LeasingRateLimiter, store: CountingRateLimiter
 ) -> None:
