@@ -525,6 +525,8 @@ class TestHealth:
 async def test_of_those_who_wait_for_a_read_none_overtakes_another(url: str) -> None:
     pool, served = ReadPool(url, size=2), list[int]()
     await pool.open()
+    # Both connections are there: who has to connect first is served late, and alone at the end.
+    await asyncio.gather(*(pool.fetchrow("SELECT pg_sleep(0.1)") for _ in range(2)))
 
     async def asks(number: int) -> None:
         for _ in range(5):
