@@ -55,7 +55,7 @@ IMPORTS = {
     "the core on memory": "from gatepost.adapters.memory import memory_ports",
     "the verifier": "import gatepost.verifier",
     "the HTTP application": "import gatepost.entrypoints.http.app",
-    "a server": "import gatepost.entrypoints.cli.service, gatepost.entrypoints.server",
+    "a server": "import gatepost.entrypoints.cli, gatepost.entrypoints.uvicorn",
 }
 Call = Callable[[], Awaitable[object]]
 Measure = Callable[[Call], None]

@@ -5,6 +5,7 @@ And those under docs/tutorials with them.
 
 import ast
 import json
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +18,8 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.metric_catalogue import CATALOGUE
 from gatepost.domain.events import CATALOGUE as EVENTS
-from gatepost.entrypoints.cli import command_line
+from gatepost.entrypoints.cli.commands import command_line
+from gatepost.entrypoints.cli.processes import OPTIONS
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES
@@ -173,7 +175,10 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, str, str]]:
     if not inner and not command.hidden:
         shown = [p for p in command.params if not getattr(p, "hidden", False)]
         arguments = "".join(f" {p.name.upper()}" for p in shown if p.param_type_name == "argument")
-        options = ", ".join(f"`{p.opts[0]}`" for p in shown if p.opts[0].startswith("--"))
+        named = [p.opts[0] for p in shown if p.opts[0].startswith("--")]
+        process = OPTIONS.get(str(command.name), {})
+        named += [option for option, about in process.items() if about["help"] != SUPPRESS]
+        options = ", ".join(f"`{option}`" for option in named)
         yield f"`{name}{arguments}`", (command.help or "").partition("\n")[0], options
 
 

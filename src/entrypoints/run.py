@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
-
 from ..adapters.embedded import start
 from ..adapters.postgres.migrate import upgrade
 from .database import with_url
@@ -53,4 +51,5 @@ def _announce(settings: Settings) -> None:
     told = [f"docs: {'/docs' if settings.serves_docs else 'off'}"]
     if settings.mail.url is None:
         told.append(f"mail: {settings.data_dir.resolve() / 'mail'}")
-    typer.echo(f"Gatepost is ready on {base_url(settings)} ({', '.join(told)})")
+    sys.stdout.write(f"Gatepost is ready on {base_url(settings)} ({', '.join(told)})\n")
+    sys.stdout.flush()

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from gatepost import __version__
-from gatepost.entrypoints.cli import main
+from gatepost.__main__ import main
 from tests import leaks
 from tests.service import free_port
 

@@ -23,7 +23,7 @@ from gatepost.entrypoints.http.connections import (
 from gatepost.entrypoints.http.deadlines import Deadline
 from gatepost.entrypoints.http.h11_connections import H11Connection
 from gatepost.entrypoints.http.httptools_connections import HttpToolsConnection
-from gatepost.entrypoints.server import server
+from gatepost.entrypoints.uvicorn import server
 from tests.unit.entrypoints.http.service import OPTIONS, open_service
 
 SHORT = 0.05

@@ -172,12 +172,10 @@ def test_importing_the_verifier_loads_no_framework_and_no_other_part() -> None:
 
 @pytest.mark.parametrize("asked", ["--help", "users", "serve --port x"])
 def test_commands_need_no_rich_which_production_has_not(asked: str) -> None:
-    program = (
-        "import sys; sys.modules['rich'] = None\nfrom gatepost.entrypoints.cli import main; main()"
-    )
+    program = "import sys; sys.modules['rich'] = None\nfrom gatepost.__main__ import main; main()"
     command = [sys.executable, "-c", program, *asked.split()]
     told = subprocess.run(command, env=os.environ | IMPORTING, capture_output=True, text=True)
-    assert "Usage:" in told.stdout + told.stderr
+    assert "usage:" in (told.stdout + told.stderr).lower()
     assert "Traceback" not in told.stderr
     locked = (Path(__file__).parents[2] / "requirements.lock").read_text()
     assert "\ntyper==" in locked

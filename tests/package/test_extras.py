@@ -27,7 +27,8 @@ PROGRAMS = {
     "redis": "from gatepost.adapters.redis import RedisRateLimiter",
     "security": "from gatepost.adapters import argon2, cipher, jose, refresh_tokens",
     "service": "from gatepost import load_settings, open_embedded, open_gatepost\n"
-    "import gatepost.entrypoints.cli, gatepost.entrypoints.server, gatepost.entrypoints.worker",
+    "import gatepost.entrypoints.cli.commands, gatepost.entrypoints.uvicorn\n"
+    "import gatepost.entrypoints.worker",
     "smtp": "from gatepost.adapters.mail import message, rendering, smtp",
     "testing": "import gatepost.testing.contracts.storage, pytest_gatepost",
     "verifier": "import gatepost.verifier",

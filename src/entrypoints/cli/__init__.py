@@ -1,71 +1,52 @@
 """The command line: a thin shell over the same use cases as HTTP."""
 
 import sys
-from functools import cache
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TextIO
 
-import typer
-
-from ... import __version__
-from . import service
-from .output import fail_as
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(__version__)
-        raise typer.Exit
+from ...adapters.embedded import EmbeddedPostgresError
+from ...application.ports.security import SigningKeysInvalid
+from ...domain.errors import GatepostError, ValidationFailed
+from ..settings import SettingsError
+from . import processes
 
 
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
-    ] = False,
-) -> None: ...
+def command(arguments: Sequence[str]) -> Callable[[], None]:
+    """Choose what is asked for: when called, it exits with 0 done, 1 failed, 2 wrong usage."""
+    if arguments and arguments[0] in processes.PROCESSES:
+        return partial(_run, partial(processes.start, arguments[0], arguments[1:]))
+    from .commands import command_line
+
+    return partial(_run, command_line())
 
 
-def _processes() -> typer.Typer:
-    app = typer.Typer(
-        name="gatepost",
-        help="A self-hosted identity service.",
-        no_args_is_help=True,
-        add_completion=False,
-        # Plain text: rich and what it needs would be a tenth of an installation.
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_options)
-    service.add_to(app)
-    return app
+def _run(chosen: Callable[[], None]) -> None:
+    with _fail_as(sys.stderr):
+        chosen()
 
 
-@cache
-def command_line() -> typer.Typer:
-    """Make the whole of it."""
-    from . import (
-        accounts,
-        audit,
-        clients,
-        configuration,
-        doctor,
-        hashing,
-        jobs,
-        keys,
-        transfer,
-        webhooks,
-    )
-
-    app = _processes()
-    accounts.add_to(app)
-    transfer.add_to(accounts.users)
-    for part in (clients, keys, jobs, webhooks, audit, configuration, hashing, doctor):
-        part.add_to(app)
-    return app
+@contextmanager
+def _fail_as(stream: TextIO) -> Iterator[None]:
+    """Turn refusals into one line with the error's code, and exit code 1."""
+    try:
+        yield
+    except ValidationFailed as refused:
+        faults = "; ".join(f"{e.field}: {e.code}, {e.message}" for e in refused.errors)
+        _fail(stream, refused.code, faults)
+    except GatepostError as refused:
+        _fail(stream, refused.code, refused.detail)
+    except SettingsError as refused:
+        for problem in refused.problems:
+            print(f"gatepost: settings_invalid: {problem}", file=stream)
+        raise SystemExit(1) from None
+    except SigningKeysInvalid as refused:
+        _fail(stream, "settings_invalid", f"GATEPOST_SECRETS__KEYS: {refused}")
+    except EmbeddedPostgresError as refused:
+        _fail(stream, "embedded_database", str(refused))
 
 
-def main() -> None:
-    """Run a command: exit code 0 done, 1 failed, 2 wrong usage."""
-    with fail_as(sys.stderr):
-        # A server stays for months: it goes without the commands of operators.
-        (_processes if sys.argv[1:2] in service.PROCESSES else command_line)()()
+def _fail(stream: TextIO, code: str, detail: str) -> None:
+    print(f"gatepost: {code}: {detail}", file=stream)
+    raise SystemExit(1) from None

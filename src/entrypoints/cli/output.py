@@ -1,19 +1,15 @@
-"""What every command shares: output, errors and exit codes."""
+"""What every command shares: output, and an open Gatepost."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any, TextIO, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ...adapters.embedded import EmbeddedPostgresError
 from ...application.gatepost import Gatepost
-from ...application.ports.security import SigningKeysInvalid
-from ...domain.errors import GatepostError, ValidationFailed
-from ..settings import Settings, SettingsError, load
+from ..settings import Settings, load
 
 T = TypeVar("T")
 
@@ -39,31 +35,6 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@contextmanager
-def fail_as(stream: TextIO) -> Iterator[None]:
-    """Turn refusals into one line with the error's code, and exit code 1."""
-    try:
-        yield
-    except ValidationFailed as refused:
-        faults = "; ".join(f"{e.field}: {e.code}, {e.message}" for e in refused.errors)
-        _fail(stream, refused.code, faults)
-    except GatepostError as refused:
-        _fail(stream, refused.code, refused.detail)
-    except SettingsError as refused:
-        for problem in refused.problems:
-            print(f"gatepost: settings_invalid: {problem}", file=stream)
-        raise SystemExit(1) from None
-    except SigningKeysInvalid as refused:
-        _fail(stream, "settings_invalid", f"GATEPOST_SECRETS__KEYS: {refused}")
-    except EmbeddedPostgresError as refused:
-        _fail(stream, "embedded_database", str(refused))
-
-
-def _fail(stream: TextIO, code: str, detail: str) -> None:
-    print(f"gatepost: {code}: {detail}", file=stream)
-    raise SystemExit(1) from None
 
 
 def with_gatepost(work: Callable[[Gatepost], Awaitable[T]], *, load_keys: bool = True) -> T:

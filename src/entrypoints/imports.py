@@ -1,0 +1,43 @@
+"""What libraries import, and a server process goes without."""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
+from types import ModuleType
+
+# FastAPI asks whether a model is one of pydantic 1; where that is absent, none is.
+REFUSED = frozenset({"pydantic.v1"})
+# Named at import and used by nobody here: certificates (PyJWT, against a mistake with shared
+# keys), logging by a dictionary (uvicorn), the other drivers of the database (SQLAlchemy).
+POSTPONED = frozenset(
+    {
+        "cryptography.x509",
+        "logging.config",
+        "sqlalchemy.dialects.postgresql.pg8000",
+        "sqlalchemy.dialects.postgresql.psycopg2",
+        "sqlalchemy.dialects.postgresql.psycopg2cffi",
+    }
+)
+
+
+class _Unused(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name in REFUSED:
+            raise ModuleNotFoundError(f"A server goes without {name}.", name=name)
+        spec = PathFinder.find_spec(name, path, target) if name in POSTPONED else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+def go_without() -> None:
+    """Spare this process what nobody uses; to be called before the libraries are imported.
+
+    What is postponed is loaded when it is used after all. Only for a process that is all ours:
+    embedders import what they like.
+    """
+    sys.meta_path.insert(0, _Unused())
