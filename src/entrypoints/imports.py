@@ -1,4 +1,4 @@
-"""What libraries import, and a server process goes without."""
+"""What libraries import, and our own processes go without."""
 
 import sys
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
 
-# FastAPI asks whether a model is one of pydantic 1; where that is absent, none is.
-REFUSED = frozenset({"pydantic.v1"})
+# FastAPI asks whether a model is one of pydantic 1; where that is absent, none is. structlog
+# draws tracebacks with rich, of which ours are not.
+REFUSED = frozenset({"pydantic.v1", "rich"})
 # Named at import and used by nobody here: certificates (PyJWT, against a mistake with shared
 # keys), logging by a dictionary (uvicorn), the other drivers of the database (SQLAlchemy).
 POSTPONED = frozenset(
@@ -27,7 +28,7 @@ class _Unused(MetaPathFinder):
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name in REFUSED:
-            raise ModuleNotFoundError(f"A server goes without {name}.", name=name)
+            raise ModuleNotFoundError(f"Gatepost's processes go without {name}.", name=name)
         spec = PathFinder.find_spec(name, path, target) if name in POSTPONED else None
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)

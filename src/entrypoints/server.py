@@ -13,7 +13,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Self
 
-from .imports import go_without
 from .metrics import FOLDER, forget, shared_folder
 from .processes import Child, supervise
 from .settings import PREFIX, Settings, SettingsError
@@ -143,7 +142,6 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
         listeners = Listeners.inherited(fd, management_fd)
     with listeners:
         if settings.http.workers == 1:
-            go_without()
             from .uvicorn import serve
 
             serve(settings, listeners)

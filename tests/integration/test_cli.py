@@ -58,6 +58,8 @@ class Cli:
             for name, value in (self.environment | environment).items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["gatepost", *arguments])
+            # A process that stays goes without some modules; this one does not.
+            patch.setattr(sys, "meta_path", [*sys.meta_path])
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with redirect_stdout(out), redirect_stderr(err):
                 code = exit_code()

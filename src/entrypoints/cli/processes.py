@@ -10,6 +10,7 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..imports import go_without
 from ..processes import leave_on_sigterm
 from ..settings import load
 
@@ -44,6 +45,7 @@ def start(name: str, arguments: Sequence[str]) -> None:
         parser.add_argument(option, **about)
     options = vars(parser.parse_args(arguments))
     leave_on_sigterm()
+    go_without()
     process(**options)
 
 
