@@ -12,9 +12,9 @@ from ..domain.errors import AccessTokenInvalid, InvalidClient, InvalidGrant
 from ..domain.limits import Rule, address_key
 from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, RefreshClaim, Session, SessionId
-from ..domain.tokens import FIRST_PARTY_CLIENT
+from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims
 from .audit import Auditor
-from .limits import Limits
+from .limits import Hit, Limits
 from .ports.security import AccessTokens, Clock, RefreshTokens
 from .ports.sessions import CallerReader
 from .ports.storage import UnitOfWork
@@ -41,30 +41,40 @@ class AuthenticateClient:
     now: Clock
 
     async def __call__(self, *, client_id: str, secret: str, client: ClientContext) -> Client:
-        hit = await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
-        known = _parsed(client_id)
-        if known is not None and (found := await self._matching(known, secret)):
-            await self.limits.give_back(hit)
-            await self.limits.spend(Rule.USER, str(found.id))
-            return found
-        type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
-        await self.auditor.refused(type_, client, subject=known, failure=why)
-        raise InvalidClient
+        hit = await self.count(client)
+        known = parsed(client_id)
+        found = None if known is None else await self.callers.client(known)
+        return await self.judge(found, known, secret, hit, client)
 
-    async def _matching(self, client_id: ClientId, secret: str) -> Client | None:
+    async def count(self, client: ClientContext) -> Hit:
+        """Count an attempt by its address, before any work; raises RateLimited."""
+        return await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
+
+    async def judge(
+        self,
+        found: Client | None,
+        client_id: ClientId | None,
+        secret: str,
+        hit: Hit,
+        client: ClientContext,
+    ) -> Client:
+        """Return the client that was found, if this secret is one of its own."""
         now = self.now()
-        found = await self.callers.client(client_id)
-        used = found and found.secret_matching(secret, now)
-        if not used:
-            return None
+        used = None if found is None else found.secret_matching(secret, now)
+        if found is None or used is None:
+            type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
+            await self.auditor.refused(type_, client, subject=client_id, failure=why)
+            raise InvalidClient
         if used.needs_note(now):
             async with self.uow() as tx:
                 await tx.clients.note_use(used.id, now)
                 await tx.commit()
+        await self.limits.give_back(hit)
+        await self.limits.spend(Rule.USER, str(found.id))
         return found
 
 
-def _parsed(client_id: str) -> ClientId | None:
+def parsed(client_id: str) -> ClientId | None:
     """Read an id in its one spelling; whatever else is typed there may be a secret."""
     try:
         parsed = UUID(client_id)
@@ -145,6 +155,19 @@ class Introspected:
     # Of an access token alone.
     token_id: UUID | None = None
 
+    @classmethod
+    def of(cls, claims: AccessClaims, account: Account | None) -> "Introspected":
+        return cls(
+            subject=claims.subject,
+            client_id=claims.client_id,
+            scope=claims.scope,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            session_id=claims.session_id,
+            username=account.username.value if account else None,
+            token_id=claims.token_id,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Introspect:
@@ -164,21 +187,23 @@ class Introspect:
         return await (self._access(token) if claim is None else self._refresh(claim))
 
     async def _access(self, token: str) -> Introspected | None:
+        claims = self.claims_of(token)
+        return None if claims is None else await self.worth(claims)
+
+    def claims_of(self, token: str) -> AccessClaims | None:
+        """Verify an access token, without a look at what it stands for."""
         try:
-            claims = self.authenticate.access_tokens.verify(token)
+            return self.authenticate.access_tokens.verify(token)
+        except AccessTokenInvalid:
+            return None
+
+    async def worth(self, claims: AccessClaims) -> Introspected | None:
+        """Read what verified claims stand for."""
+        try:
             principal = await self.authenticate.principal(claims)
         except AccessTokenInvalid:
             return None
-        return Introspected(
-            subject=claims.subject,
-            client_id=claims.client_id,
-            scope=claims.scope,
-            issued_at=claims.issued_at,
-            expires_at=claims.expires_at,
-            session_id=claims.session_id,
-            username=principal.account.username.value if principal.account else None,
-            token_id=claims.token_id,
-        )
+        return Introspected.of(claims, principal.account)
 
     async def _refresh(self, claim: RefreshClaim) -> Introspected | None:
         now = self.authenticate.now()
@@ -211,6 +236,44 @@ class Introspect:
 
 
 @dataclass(frozen=True, slots=True)
+class IntrospectAsClient:
+    """Authenticate a machine client, and introspect for it: of most tokens in one query.
+
+    Raises InvalidClient, InsufficientScope, RateLimited.
+    """
+
+    authenticate_client: AuthenticateClient
+    introspect: Introspect
+
+    async def __call__(
+        self, *, client_id: str, secret: str, token: str, client: ClientContext
+    ) -> Introspected | None:
+        authenticate = self.authenticate_client
+        hit = await authenticate.count(client)
+        known, claims = parsed(client_id), self.introspect.claims_of(token)
+        found, account = await self._read(known, claims)
+        machine = await authenticate.judge(found, known, secret, hit, client)
+        actor = Principal.machine(machine)
+        if claims is None or claims.session_id is None:
+            return await self.introspect(actor=actor, token=token)
+        actor.require(Scope.TOKENS_INTROSPECT)
+        if account is None or account.id != claims.subject:
+            return None
+        return Introspected.of(claims, account)
+
+    async def _read(
+        self, client_id: ClientId | None, claims: AccessClaims | None
+    ) -> tuple[Client | None, Account | None]:
+        callers = self.authenticate_client.callers
+        if client_id is None:
+            return None, None
+        if claims is None or claims.session_id is None:
+            return await callers.client(client_id), None
+        now = self.authenticate_client.now()
+        return await callers.client_and_caller(client_id, claims.session_id, now)
+
+
+@dataclass(frozen=True, slots=True)
 class OAuth:
     """Grants, revocation and introspection, beside the sessions."""
 
@@ -218,3 +281,4 @@ class OAuth:
     grant_to_client: GrantToClient
     revoke: Revoke
     introspect: Introspect
+    introspect_as_client: IntrospectAsClient

@@ -6,7 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from .accounts import Account, AccountId, AccountStatus
-from .clients import ClientId
+from .clients import Client, ClientId
 from .dataclasses import dataclass
 from .errors import FieldError, InsufficientScope, Unauthenticated, ValidationFailed
 from .sessions import SessionId
@@ -133,6 +133,12 @@ class Principal:
         if self.account is None:
             raise Unauthenticated
         return self.account
+
+    @classmethod
+    def machine(cls, client: Client) -> "Principal":
+        """Stand for a machine client that has shown its secret."""
+        scopes = frozenset(client.scopes)
+        return cls(account=None, session_id=None, client_id=client.id, scopes=scopes)
 
     @classmethod
     def operator(cls) -> "Principal":

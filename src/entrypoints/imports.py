@@ -23,12 +23,10 @@ POSTPONED = frozenset(
 )
 
 
-class _Unused(MetaPathFinder):
+class _Later(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name in REFUSED:
-            raise ModuleNotFoundError(f"Gatepost's processes go without {name}.", name=name)
         spec = PathFinder.find_spec(name, path, target) if name in POSTPONED else None
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)
@@ -41,4 +39,7 @@ def go_without() -> None:
     What is postponed is loaded when it is used after all. Only for a process that is all ours:
     embedders import what they like.
     """
-    sys.meta_path.insert(0, _Unused())
+    for name in REFUSED:
+        # So an import fails, and a look whether it is there finds nothing.
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Later())

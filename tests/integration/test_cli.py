@@ -16,6 +16,7 @@ import pytest
 
 from gatepost import __version__
 from gatepost.__main__ import main
+from gatepost.entrypoints.cli import processes
 from tests import leaks
 from tests.service import free_port
 
@@ -59,7 +60,7 @@ class Cli:
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["gatepost", *arguments])
             # A process that stays goes without some modules; this one does not.
-            patch.setattr(sys, "meta_path", [*sys.meta_path])
+            patch.setattr(processes, "go_without", lambda: None)
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with redirect_stdout(out), redirect_stderr(err):
                 code = exit_code()

@@ -37,6 +37,22 @@ _CLIENT = Prepared(
     .order_by(client_secrets.c.created_at, client_secrets.c.id),
     read=True,
 )
+_CALLER = _STATEMENT.subquery("caller")
+_CLIENT_AND_CALLER = Prepared(
+    select(
+        *clients.columns,
+        *(one.label(f"secret__{one.name}") for one in client_secrets.columns),
+        *(one.label(f"caller__{one.name}") for one in _CALLER.columns),
+    )
+    .select_from(
+        clients.outerjoin(client_secrets, client_secrets.c.client_id == clients.c.id).outerjoin(
+            _CALLER, literal_column("true")
+        )
+    )
+    .where(clients.c.id == bindparam("client_id"))
+    .order_by(client_secrets.c.created_at, client_secrets.c.id),
+    read=True,
+)
 _CLIENT_SQL = f"SELECT scopes FROM {clients.name} WHERE id = $1 AND status = $2"  # noqa: S608
 _BY_USERNAME = Prepared(BY_USERNAME, read=True)
 _CANDIDATES = Prepared(
@@ -72,6 +88,16 @@ class PostgresCallers(CallerReader):
         arguments = _CLIENT.arguments({"client_id": client_id})
         rows = await self._pool.fetch(_CLIENT.sql, *arguments)
         return rows_to_client(rows) if rows else None
+
+    async def client_and_caller(
+        self, client_id: ClientId, session_id: SessionId, now: datetime
+    ) -> tuple[Client | None, Account | None]:
+        given = {"client_id": client_id, "session_id": session_id, "now": now}
+        rows = await self._pool.fetch(_CLIENT_AND_CALLER.sql, *_CLIENT_AND_CALLER.arguments(given))
+        if not rows:
+            return None, None
+        is_known = rows[0]["caller__id"] is not None
+        return rows_to_client(rows), row_to_account(rows[0], "caller__") if is_known else None
 
     async def by_username(self, username: Username) -> Account | None:
         arguments = _BY_USERNAME.arguments({"key": username.key})

@@ -23,7 +23,14 @@ from ..exports import BuildExport, RemoveExport
 from ..jobs import DeadLetters, Handler, Jobs, ListJobs, PurgeExpired
 from ..keys import Keys, KeySmith, ListKeys, LoadKeys, RevokeKey, RotateKeys
 from ..mail import SendMail
-from ..oauth import AuthenticateClient, GrantToClient, Introspect, OAuth, Revoke
+from ..oauth import (
+    AuthenticateClient,
+    GrantToClient,
+    Introspect,
+    IntrospectAsClient,
+    OAuth,
+    Revoke,
+)
 from ..ports.delivery import JobName
 from ..registration import NotifyOwner
 from ..webhooks import (
@@ -45,11 +52,14 @@ from .parts import Parts
 
 def oauth(parts: Parts) -> OAuth:
     p, auditor, limits = parts.ports, parts.auditor, parts.limits
+    authenticate_client = AuthenticateClient(p.uow, p.callers, limits, auditor, p.now)
+    introspect = Introspect(p.uow, parts.authenticate, p.refresh_tokens)
     return OAuth(
-        authenticate_client=AuthenticateClient(p.uow, p.callers, limits, auditor, p.now),
+        authenticate_client=authenticate_client,
         grant_to_client=GrantToClient(parts.issuer, p.now),
         revoke=Revoke(p.uow, limits, p.access_tokens, p.refresh_tokens, p.callers, auditor, p.now),
-        introspect=Introspect(p.uow, parts.authenticate, p.refresh_tokens),
+        introspect=introspect,
+        introspect_as_client=IntrospectAsClient(authenticate_client, introspect),
     )
 
 

@@ -92,6 +92,13 @@ class CallerReader(Protocol):
         """Read a machine client with its secrets, disabled or not, in one query, uncached."""
         ...
 
+    async def client_and_caller(
+        self, client_id: ClientId, session_id: SessionId, now: datetime
+    ) -> tuple[Client | None, Account | None]:
+        """Do `client` and, of one that is there, `find`; in one query where storage can."""
+        client = await self.client(client_id)
+        return client, None if client is None else await self.find(session_id, now)
+
     async def by_username(self, username: Username) -> Account | None:
         """Read who holds a username, as `AccountRepository.find_by_username` does."""
         ...

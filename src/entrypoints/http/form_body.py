@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from ...domain.errors import InvalidClient
 from .errors import MALFORMED, UNSUPPORTED_MEDIA_TYPE, RequestRefused
+from .json_body import media_type_of, read_body
 
 _MAX_PARAMETERS = 100
 _FORM_TYPES = {
@@ -54,14 +55,13 @@ async def read_form(request: Request, *, by_bearer: bool = False) -> OAuthForm:
 
 
 async def _parameters(request: Request) -> dict[str, str]:
-    announced = request.headers.getlist("content-type")
-    plain = announced[0].lower().replace(" ", "").replace('"', "") if announced else ""
-    encoded = request.headers.get("content-encoding", "identity").lower() != "identity"
-    if len(announced) != 1 or plain.rstrip(";") not in _FORM_TYPES or encoded:
+    announced, encodings = media_type_of(request)
+    encoded = bool(encodings) and encodings[0].lower() != b"identity"
+    if len(announced) != 1 or not _is_form(announced[0]) or encoded:
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE, "The body must be a URL-encoded form.")
     try:
         pairs = parse_qsl(
-            (await request.body()).decode("utf-8"),
+            (await read_body(request.receive)).decode("utf-8"),
             keep_blank_values=True,
             errors="strict",
             max_num_fields=_MAX_PARAMETERS,
@@ -71,9 +71,16 @@ async def _parameters(request: Request) -> dict[str, str]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise RequestRefused(MALFORMED, "A parameter stands there twice.")
-    if any("\0" in text for pair in pairs for text in pair):
+    if "\0" in "".join(map("".join, pairs)):
         raise RequestRefused(MALFORMED, "No NUL characters.")
     return {name: value for name, value in found.items() if value}
+
+
+def _is_form(media_type: bytes) -> bool:
+    if media_type == b"application/x-www-form-urlencoded":
+        return True
+    plain = media_type.decode("latin-1").lower().replace(" ", "").replace('"', "")
+    return plain.rstrip(";") in _FORM_TYPES
 
 
 def _basic(request: Request) -> tuple[str, str] | None:

@@ -34,17 +34,12 @@ class JsonRequest(Request):
 
 async def read_json(request: Request, *, required: bool) -> tuple[bytes, object]:
     """Read one JSON object as it came and parsed; raises RequestRefused (400, 413, 415, 422)."""
-    announced, encodings = list[bytes](), list[bytes]()
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            announced.append(value)
-        elif name == b"content-encoding":
-            encodings.append(value)
+    announced, encodings = media_type_of(request)
     if is_checked := bool(announced or required):
         _check_media_type(announced)
     if encodings and encodings[0].lower() != b"identity":
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
-    raw = await _read(request.receive)
+    raw = await read_body(request.receive)
     if not raw and not required:
         return raw, None
     if not is_checked:
@@ -53,7 +48,18 @@ async def read_json(request: Request, *, required: bool) -> tuple[bytes, object]
     return raw, parse_object(raw)
 
 
-async def _read(receive: Receive) -> bytes:
+def media_type_of(request: Request) -> tuple[list[bytes], list[bytes]]:
+    """Return every type and every encoding that the body is said to have."""
+    announced, encodings = list[bytes](), list[bytes]()
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            announced.append(value)
+        elif name == b"content-encoding":
+            encodings.append(value)
+    return announced, encodings
+
+
+async def read_body(receive: Receive) -> bytes:
     """Do what the framework does by a generator, at a third of its cost."""
     pieces, more = list[bytes](), True
     while more:
@@ -70,12 +76,10 @@ async def refuse_body(request: Request) -> None:
 
     Whoever sends a field means something by it, and would take silence for consent.
     """
-    raw = await _read(request.receive)
+    raw = await read_body(request.receive)
     if not raw:
         return
-    _check_media_type(
-        [value for name, value in request.scope["headers"] if name == b"content-type"]
-    )
+    _check_media_type(media_type_of(request)[0])
     if foreign := parse_object(raw):
         errors = [{"type": "extra_forbidden", "loc": ("body", name)} for name in foreign]
         raise invalid(*faults_of(errors))

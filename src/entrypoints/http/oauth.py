@@ -179,21 +179,28 @@ def _uncached(model: BaseModel) -> Response:
     return answer
 
 
-async def _caller(
+async def _introspected(
     gatepost: Gatepost, request: Request, client: ClientContext
-) -> tuple[Principal, OAuthForm]:
-    """Tell who asks, by a bearer token or as a machine client; then read what is asked."""
+) -> Introspected | None:
+    """Tell who asks, by a bearer token or as a machine client, and what the token is worth."""
     if request.headers.get("authorization", "").lower().startswith("bearer "):
-        token = bearer_token(request)
-        principal = await gatepost.sessions.authenticate(access_token=token)
-        principal.require(Scope.TOKENS_INTROSPECT)
-        return principal, await read_form(request, by_bearer=True)
+        actor = await gatepost.sessions.authenticate(access_token=bearer_token(request))
+        actor.require(Scope.TOKENS_INTROSPECT)
+        form = await read_form(request, by_bearer=True)
+        return await gatepost.oauth.introspect(actor=actor, token=form.require("token"))
     form = await read_form(request)
-    machine = await _authenticated(gatepost, form, client)
-    scopes = frozenset(machine.scopes)
-    principal = Principal(account=None, session_id=None, client_id=machine.id, scopes=scopes)
-    principal.require(Scope.TOKENS_INTROSPECT)
-    return principal, form
+    if form.client_id is None or form.client_secret is None:
+        raise InvalidClient
+    if form.get("token") is None:
+        # Whoever may not ask is told that first.
+        machine = await _authenticated(gatepost, form, client)
+        Principal.machine(machine).require(Scope.TOKENS_INTROSPECT)
+    return await gatepost.oauth.introspect_as_client(
+        client_id=form.client_id,
+        secret=form.client_secret,
+        token=form.require("token"),
+        client=client,
+    )
 
 
 def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
@@ -254,8 +261,7 @@ def router(gatepost: Gatepost, *, password_grant: bool) -> APIRouter:
     )
     async def introspect_token(request: Request) -> Response:
         """For a bearer or a machine client with the scope `tokens:introspect` (RFC 7662)."""
-        actor, form = await _caller(gatepost, request, client_of(request.scope))
-        found = await gatepost.oauth.introspect(actor=actor, token=form.require("token"))
+        found = await _introspected(gatepost, request, client_of(request.scope))
         answer = Introspection.of(found, tokens.issuer, tokens.audience)
         content = answer.model_dump_json(exclude_none=True)
         return Response(content, headers=NO_STORE, media_type="application/json")

@@ -6,7 +6,9 @@ from datetime import timedelta
 from ...application.ports.sessions import CallerReader
 from ...application.ports.storage import UnitOfWork
 from ...domain.clients import Client, ClientId, ClientStatus
-from ..builders import DAY, NOW, SECOND, a_client, a_client_secret, new_id
+from ...domain.sessions import EndReason
+from ..builders import DAY, NOW, SECOND, a_client, a_client_secret, a_session, an_account, new_id
+from .session_storage import signed_in
 
 TICK = timedelta(microseconds=1)
 
@@ -110,6 +112,24 @@ class ClientContract:
         assert await callers.client(full.id) == full
         assert await callers.client(empty.id) == empty
         assert await callers.client(ClientId(new_id())) is None
+
+    async def test_a_client_and_who_calls_are_read_at_once(
+        self, uow: UnitOfWork, callers: CallerReader
+    ) -> None:
+        account = an_account(roles=("admin",), bio="a bio")
+        session, other = a_session(account), a_session(account)
+        ended = replace(other, revoked_at=NOW, revoked_reason=EndReason.LOGGED_OUT)
+        await signed_in(uow, account, session, ended)
+        secrets = tuple(a_client_secret(now=NOW + number * SECOND) for number in range(2))
+        full, empty = replace(a_client(), secrets=secrets), a_client(scopes=())
+        await store(uow, full, empty)
+        assert await callers.client_and_caller(full.id, session.id, NOW) == (full, account)
+        assert await callers.client_and_caller(empty.id, session.id, NOW) == (empty, account)
+        assert await callers.client_and_caller(full.id, ended.id, NOW) == (full, None)
+        late = session.idle_until
+        assert await callers.client_and_caller(full.id, session.id, late) == (full, None)
+        nobody = ClientId(new_id())
+        assert await callers.client_and_caller(nobody, session.id, NOW) == (None, None)
 
     async def test_the_scopes_of_an_active_client_are_read_by_themselves(
         self, uow: UnitOfWork, callers: CallerReader

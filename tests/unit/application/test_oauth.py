@@ -282,6 +282,60 @@ async def test_introspection_tells_what_a_refresh_token_is_worth(service: Servic
     assert await introspected(service, successor.refresh_token)
 
 
+async def asked_by(
+    service: Service, client_id: str, secret: str, token: str
+) -> Introspected | None:
+    return await service.gatepost.oauth.introspect_as_client(
+        client_id=client_id, secret=secret, token=token, client=CLIENT
+    )
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+async def test_a_machine_client_is_told_what_others_are(service: Service, kind: str) -> None:
+    made, secret = await robot(service)
+    token = getattr(await member(service), kind)
+    account = service.account()
+    told = await asked_by(service, str(made.id), secret, token)
+    assert told
+    assert told == await introspected(service, token)
+    service.put(replace(account, status=AccountStatus.SUSPENDED))
+    assert await asked_by(service, str(made.id), secret, token) is None
+    service.put(account)
+    assert await asked_by(service, str(made.id), secret, token)
+    service.clock.advance(31 * DAY)
+    assert await asked_by(service, str(made.id), secret, token) is None
+    assert await asked_by(service, str(made.id), secret, "rubbish") is None
+
+
+async def test_a_machine_client_may_ask_about_its_own_token(service: Service) -> None:
+    made, secret = await robot(service)
+    client = await authenticated(service, str(made.id), secret)
+    token = service.gatepost.oauth.grant_to_client(client=client).access_token
+    told = await asked_by(service, str(made.id), secret, token)
+    assert told
+    assert told == await introspected(service, token)
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token", "rubbish"])
+async def test_oa_14_a_machine_client_proves_itself_and_its_scope_before_it_is_told(
+    service: Service, kind: str
+) -> None:
+    made, secret = await robot(service)
+    token = getattr(await member(service), kind, kind)
+    for client_id, shown in (
+        (str(made.id), "wrong"),
+        (str(made.id).upper(), secret),
+        (str(new_id()), secret),
+        ("robot", secret),
+    ):
+        with pytest.raises(InvalidClient):
+            await asked_by(service, client_id, shown, token)
+    assert service.storage.audit_entries[-1].type is AuditType.CLIENT_REFUSED
+    await change(service, made, scopes=("users:read",))
+    with pytest.raises(InsufficientScope):
+        await asked_by(service, str(made.id), secret, token)
+
+
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
 async def test_oa_14_what_has_ended_is_inactive(service: Service, kind: str) -> None:
     signed_in = await member(service)
