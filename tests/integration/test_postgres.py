@@ -523,10 +523,9 @@ class TestHealth:
 
 
 async def test_of_those_who_wait_for_a_read_none_overtakes_another(url: str) -> None:
-    pool, served = ReadPool(url, size=2), list[int]()
+    # One connection: of several, one may be slow, and then who is served is no longer their order.
+    pool, served = ReadPool(url, size=1), list[int]()
     await pool.open()
-    # Both connections are there: who has to connect first is served late, and alone at the end.
-    await asyncio.gather(*(pool.fetchrow("SELECT pg_sleep(0.1)") for _ in range(2)))
 
     async def asks(number: int) -> None:
         for _ in range(5):
@@ -535,8 +534,7 @@ async def test_of_those_who_wait_for_a_read_none_overtakes_another(url: str) -> 
 
     await asyncio.gather(*(asks(number) for number in range(12)))
     await pool.close()
-    for begin in range(0, 60, 12):
-        assert len(set(served[begin : begin + 12])) >= 11
+    assert served == [*range(12)] * 5
 
 
 async def test_a_pool_that_is_closed_cuts_what_is_being_read(url: str) -> None:

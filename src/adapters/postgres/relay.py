@@ -136,10 +136,11 @@ class _Handing:
             name = JobName(row.entrypoint)
             await self._publish(Message(row=row.id, relay=own, name=name, job_id=job_id))
         except Unavailable as lost:
-            # No fault of the job: it is not counted.
+            # No fault of the job: it is not counted. The queue ends first: one that goes on would
+            # take the row again while this hand still holds it, and then leave it taken.
             self.lost = lost
-            await fetch(_KEEP, row.id, own)
             queue.shutdown.set()
+            await fetch(_KEEP, row.id, own)
 
 
 class HandedJobs:
