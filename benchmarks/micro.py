@@ -55,7 +55,9 @@ IMPORTS = {
     "the core on memory": "from gatepost.adapters.memory import memory_ports",
     "the verifier": "import gatepost.verifier",
     "the HTTP application": "import gatepost.entrypoints.http.app",
-    "a server": "import gatepost.entrypoints.cli, gatepost.entrypoints.uvicorn",
+    "a server": "import gc; gc.disable()\nimport gatepost.entrypoints.cli\n"
+    "from gatepost.entrypoints.imports import go_without\n"
+    "go_without()\nimport gatepost.entrypoints.logging, gatepost.entrypoints.uvicorn",
 }
 Call = Callable[[], Awaitable[object]]
 Measure = Callable[[Call], None]

@@ -2,17 +2,27 @@
 
 import sys
 
+# As shells tell of a program that SIGINT ended.
+_INTERRUPTED = 130
+
 
 def main() -> None:
     try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _run() -> None:
+    try:
         from .entrypoints.cli import command
 
-        run = command(sys.argv[1:])
+        chosen = command(sys.argv[1:])
     except ModuleNotFoundError as missing:
         sys.exit(
             f"The command needs the extra gatepost[service]: {missing.name} is not installed."
         )
-    run()
+    chosen()
 
 
 if __name__ == "__main__":

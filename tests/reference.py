@@ -19,7 +19,7 @@ from gatepost.adapters.memory import memory_ports
 from gatepost.adapters.metric_catalogue import CATALOGUE
 from gatepost.domain.events import CATALOGUE as EVENTS
 from gatepost.entrypoints.cli.commands import command_line
-from gatepost.entrypoints.cli.processes import OPTIONS
+from gatepost.entrypoints.cli.daemons import OPTIONS
 from gatepost.entrypoints.http.app import create_app
 from gatepost.entrypoints.http.errors import catalogue
 from gatepost.entrypoints.http.validation import _MESSAGES

@@ -1,12 +1,13 @@
 """What only the OAuth endpoints do: machine clients, revocation, introspection."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
 from ..domain.audit import AuditType, ClientContext
-from ..domain.clients import Client, ClientId
+from ..domain.clients import Client, ClientId, ClientSecret
 from ..domain.dataclasses import dataclass
 from ..domain.errors import AccessTokenInvalid, InvalidClient, InvalidGrant
 from ..domain.limits import Rule, address_key
@@ -14,12 +15,14 @@ from ..domain.roles import Principal, Scope
 from ..domain.sessions import EndReason, RefreshClaim, Session, SessionId
 from ..domain.tokens import FIRST_PARTY_CLIENT, AccessClaims
 from .audit import Auditor
-from .limits import Hit, Limits
+from .limits import Limits
 from .ports.security import AccessTokens, Clock, RefreshTokens
 from .ports.sessions import CallerReader
 from .ports.storage import UnitOfWork
 from .sessions import end_one
 from .tokens import Authenticate, Granted, Issuer, scopes_held
+
+_Read = Callable[[ClientId], Awaitable[tuple[Client | None, Account | None]]]
 
 
 class TokenNotRevocable(Exception):
@@ -41,46 +44,43 @@ class AuthenticateClient:
     now: Clock
 
     async def __call__(self, *, client_id: str, secret: str, client: ClientContext) -> Client:
-        hit = await self.count(client)
-        known = parsed(client_id)
-        found = None if known is None else await self.callers.client(known)
-        return await self.judge(found, known, secret, hit, client)
+        found, _ = await self._by(self._alone, client_id, secret, client)
+        return found
 
-    async def count(self, client: ClientContext) -> Hit:
-        """Count an attempt by its address, before any work; raises RateLimited."""
-        return await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
+    async def _alone(self, client_id: ClientId) -> tuple[Client | None, None]:
+        return await self.callers.client(client_id), None
 
-    async def judge(
-        self,
-        found: Client | None,
-        client_id: ClientId | None,
-        secret: str,
-        hit: Hit,
-        client: ClientContext,
-    ) -> Client:
-        """Return the client that was found, if this secret is one of its own."""
-        now = self.now()
+    async def _by(
+        self, read: _Read, client_id: str, secret: str, client: ClientContext
+    ) -> tuple[Client, Account | None]:
+        """Authenticate with what `read` finds, and return what it found beside the client."""
+        hit = await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
+        known, now = _parsed(client_id), self.now()
+        found, beside = (None, None) if known is None else await read(known)
         used = None if found is None else found.secret_matching(secret, now)
         if found is None or used is None:
             type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
-            await self.auditor.refused(type_, client, subject=client_id, failure=why)
+            await self.auditor.refused(type_, client, subject=known, failure=why)
             raise InvalidClient
+        await self._note(used, now)
+        await self.limits.give_back(hit)
+        await self.limits.spend(Rule.USER, str(found.id))
+        return found, beside
+
+    async def _note(self, used: ClientSecret, now: datetime) -> None:
         if used.needs_note(now):
             async with self.uow() as tx:
                 await tx.clients.note_use(used.id, now)
                 await tx.commit()
-        await self.limits.give_back(hit)
-        await self.limits.spend(Rule.USER, str(found.id))
-        return found
 
 
-def parsed(client_id: str) -> ClientId | None:
+def _parsed(client_id: str) -> ClientId | None:
     """Read an id in its one spelling; whatever else is typed there may be a secret."""
     try:
-        parsed = UUID(client_id)
+        found = UUID(client_id)
     except ValueError:
         return None
-    return ClientId(parsed) if str(parsed) == client_id else None
+    return ClientId(found) if str(found) == client_id else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,27 +183,25 @@ class Introspect:
 
     async def __call__(self, *, actor: Principal, token: str) -> Introspected | None:
         actor.require(Scope.TOKENS_INTROSPECT)
-        claim = self.refresh_tokens.open(token)
-        return await (self._access(token) if claim is None else self._refresh(claim))
+        claims = self._verified(token)
+        return await (self._other(token) if claims is None else self._access(claims))
 
-    async def _access(self, token: str) -> Introspected | None:
-        claims = self.claims_of(token)
-        return None if claims is None else await self.worth(claims)
-
-    def claims_of(self, token: str) -> AccessClaims | None:
-        """Verify an access token, without a look at what it stands for."""
+    def _verified(self, token: str) -> AccessClaims | None:
         try:
             return self.authenticate.access_tokens.verify(token)
         except AccessTokenInvalid:
             return None
 
-    async def worth(self, claims: AccessClaims) -> Introspected | None:
-        """Read what verified claims stand for."""
+    async def _access(self, claims: AccessClaims) -> Introspected | None:
         try:
             principal = await self.authenticate.principal(claims)
         except AccessTokenInvalid:
             return None
         return Introspected.of(claims, principal.account)
+
+    async def _other(self, token: str) -> Introspected | None:
+        claim = self.refresh_tokens.open(token)
+        return None if claim is None else await self._refresh(claim)
 
     async def _refresh(self, claim: RefreshClaim) -> Introspected | None:
         now = self.authenticate.now()
@@ -239,7 +237,8 @@ class Introspect:
 class IntrospectAsClient:
     """Authenticate a machine client, and introspect for it: of most tokens in one query.
 
-    Raises InvalidClient, InsufficientScope, RateLimited.
+    The answer is as of that query, which comes before the client is counted. Raises
+    InvalidClient, InsufficientScope, RateLimited.
     """
 
     authenticate_client: AuthenticateClient
@@ -248,29 +247,32 @@ class IntrospectAsClient:
     async def __call__(
         self, *, client_id: str, secret: str, token: str, client: ClientContext
     ) -> Introspected | None:
-        authenticate = self.authenticate_client
-        hit = await authenticate.count(client)
-        known, claims = parsed(client_id), self.introspect.claims_of(token)
-        found, account = await self._read(known, claims)
-        machine = await authenticate.judge(found, known, secret, hit, client)
-        actor = Principal.machine(machine)
-        if claims is None or claims.session_id is None:
-            return await self.introspect(actor=actor, token=token)
-        actor.require(Scope.TOKENS_INTROSPECT)
+        asked, callers = self.introspect, self.authenticate_client.callers
+        claims: AccessClaims | None = None
+
+        async def read(known: ClientId) -> tuple[Client | None, Account | None]:
+            # Here, as nothing is worked out for whom the limit refuses.
+            nonlocal claims
+            claims = asked._verified(token)
+            if claims is None or claims.session_id is None:
+                return await callers.client(known), None
+            now = self.authenticate_client.now()
+            return await callers.client_and_caller(known, claims.session_id, now)
+
+        machine, account = await self.authenticate_client._by(read, client_id, secret, client)
+        Principal.machine(machine).require(Scope.TOKENS_INTROSPECT)
+        return await self._answer(token, claims, account)
+
+    async def _answer(
+        self, token: str, claims: AccessClaims | None, account: Account | None
+    ) -> Introspected | None:
+        if claims is None:
+            return await self.introspect._other(token)
+        if claims.session_id is None:
+            return await self.introspect._access(claims)
         if account is None or account.id != claims.subject:
             return None
         return Introspected.of(claims, account)
-
-    async def _read(
-        self, client_id: ClientId | None, claims: AccessClaims | None
-    ) -> tuple[Client | None, Account | None]:
-        callers = self.authenticate_client.callers
-        if client_id is None:
-            return None, None
-        if claims is None or claims.session_id is None:
-            return await callers.client(client_id), None
-        now = self.authenticate_client.now()
-        return await callers.client_and_caller(client_id, claims.session_id, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from types import ModuleType
 # draws tracebacks with rich, of which ours are not.
 REFUSED = frozenset({"pydantic.v1", "rich"})
 # Named at import and used by nobody here: certificates (PyJWT, against a mistake with shared
-# keys), logging by a dictionary (uvicorn), the other drivers of the database (SQLAlchemy).
+# keys), logging by a dictionary (uvicorn), the other drivers of the database (SQLAlchemy). Only
+# what no thread of ours uses: before Python 3.13 two that come first at once may find it empty.
 POSTPONED = frozenset(
     {
         "cryptography.x509",
@@ -36,8 +37,8 @@ class _Later(MetaPathFinder):
 def go_without() -> None:
     """Spare this process what nobody uses; to be called before the libraries are imported.
 
-    What is postponed is loaded when it is used after all. Only for a process that is all ours:
-    embedders import what they like.
+    What is postponed is loaded when it is used after all, or imported a second time. Only for a
+    process that is all ours: embedders import what they like.
     """
     for name in REFUSED:
         # So an import fails, and a look whether it is there finds nothing.

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..adapters.embedded import start
 from ..adapters.postgres.migrate import upgrade
@@ -51,5 +51,8 @@ def _announce(settings: Settings) -> None:
     told = [f"docs: {'/docs' if settings.serves_docs else 'off'}"]
     if settings.mail.url is None:
         told.append(f"mail: {settings.data_dir.resolve() / 'mail'}")
-    sys.stdout.write(f"Gatepost is ready on {base_url(settings)} ({', '.join(told)})\n")
-    sys.stdout.flush()
+    # Nobody may be listening, or ever have been: that ends no service.
+    with suppress(OSError):
+        print(  # noqa: T201
+            f"Gatepost is ready on {base_url(settings)} ({', '.join(told)})", flush=True
+        )

@@ -1,6 +1,6 @@
 """Serving HTTP: one process, or several under a supervisor that share a socket.
 
-A supervisor does without all that serves: it would hold as much memory as each of its children.
+A supervisor does without what serves: it would hold as much memory as each of its children.
 """
 
 import gc

@@ -22,7 +22,7 @@ from gatepost.domain.clients import ClientSecret
 from gatepost.domain.roles import Principal, Scope
 from gatepost.entrypoints.container import open_gatepost
 from gatepost.entrypoints.http.app import create_app
-from gatepost.entrypoints.imports import POSTPONED
+from gatepost.entrypoints.imports import POSTPONED, REFUSED
 from gatepost.entrypoints.settings import load
 from gatepost.testing.builders import NOW, a_client, new_id
 from tests.integration.tap import Counts, Tap
@@ -74,11 +74,15 @@ LATE = {
 }
 # Brought along by tests and tools.
 TOOLS = {"IPython", "colorama", "sphinx", "werkzeug", "yaml"}
-LOADED = """
+# What a process of ours has loaded when it is told what to go without.
+BEGUN = """
 import json, sys
+import gatepost.entrypoints.cli
 from gatepost.entrypoints.imports import POSTPONED, REFUSED, go_without
 go_without()
-import gatepost.entrypoints.cli, gatepost.entrypoints.database, gatepost.entrypoints.logging
+import gatepost.entrypoints.database, gatepost.entrypoints.logging
+"""
+LOADED = f"""{BEGUN}
 import gatepost.entrypoints.uvicorn, gatepost.entrypoints.http.httptools_connections
 from gatepost.entrypoints.http.app import create_app
 modules = [name for name, module in sys.modules.items() if module is not None]
@@ -86,15 +90,16 @@ from gatepost import Policies, assemble
 from gatepost.adapters.memory import memory_ports
 create_app(assemble(memory_ports(), Policies()))
 unused = [name for name in POSTPONED if type(sys.modules.get(name)).__name__ == "_LazyModule"]
-used = [name for name in REFUSED if sys.modules.get(name)]
-print(json.dumps([modules, used, unused]))
+refused = [name for name in REFUSED if sys.modules[name] is None]
+print(json.dumps([modules, refused, unused]))
+"""
+# PgQueuer names rich, by its command line.
+WORKING = f"""{BEGUN}
+import gatepost.entrypoints.worker, pgqueuer
+print(json.dumps([name for name in REFUSED if sys.modules[name] is None]))
 """
 # What starts server processes, and waits for months.
-SUPERVISING = """
-import json, sys
-from gatepost.entrypoints.imports import go_without
-go_without()
-import gatepost.entrypoints.cli, gatepost.entrypoints.database, gatepost.entrypoints.logging
+SUPERVISING = f"""{BEGUN}
 import gatepost.entrypoints.server
 print(json.dumps([name for name, module in sys.modules.items() if module is not None]))
 """
@@ -238,7 +243,7 @@ def printed_by(program: str) -> Any:
 
 
 def test_a_server_loads_no_more_modules_than_its_budget() -> None:
-    modules, used, unused = printed_by(LOADED)
+    modules, refused, unused = printed_by(LOADED)
     counted = Counter(name.partition(".")[0] for name in modules)
     assert counted.keys() & LATE == set()
     theirs = {
@@ -250,9 +255,13 @@ def test_a_server_loads_no_more_modules_than_its_budget() -> None:
     assert counted["gatepost"] <= OUR_MODULES
     assert sum(counted[package] for package in theirs) <= THEIR_MODULES
     assert LATE_MODULES & set(modules) == set()
-    assert used == []
+    assert set(refused) == REFUSED
     # One that another library uses would be dearer postponed than loaded.
     assert set(unused) == POSTPONED
+
+
+def test_a_worker_imports_without_what_is_refused() -> None:
+    assert set(printed_by(WORKING)) == REFUSED
 
 
 def test_a_supervisor_loads_nothing_that_serves() -> None:

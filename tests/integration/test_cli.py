@@ -16,8 +16,11 @@ import pytest
 
 from gatepost import __version__
 from gatepost.__main__ import main
-from gatepost.entrypoints.cli import processes
+from gatepost.entrypoints.cli import daemons
+from gatepost.entrypoints.run import _announce as announce
+from gatepost.entrypoints.settings import Settings
 from tests import leaks
+from tests.children import IMPORTING
 from tests.service import free_port
 
 PASSWORD = "a quiet sea of numbers"
@@ -60,7 +63,7 @@ class Cli:
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["gatepost", *arguments])
             # A process that stays goes without some modules; this one does not.
-            patch.setattr(processes, "go_without", lambda: None)
+            patch.setattr(daemons, "go_without", lambda: None)
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with redirect_stdout(out), redirect_stderr(err):
                 code = exit_code()
@@ -403,3 +406,49 @@ def test_a_webhook_endpoint_is_made_listed_and_refused_inside(cli: Cli) -> None:
     assert "forbidden_address" in refused.stderr
     assert "unknown_event" in refused.stderr
     assert cli("webhooks", "deliveries", str(made["id"])).stdout == ""
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+def interrupt(event, of):
+    if event == "import" and of[0] == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+runpy.run_module("gatepost", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["serve", "worker", "run", "users"])
+@pytest.mark.parametrize("moment", ["pydantic_settings", "sqlalchemy"])
+def test_ctrl_c_during_a_start_ends_it_without_a_word(
+    cli: Cli, name: str, moment: str, tmp_path: Path
+) -> None:
+    program = INTERRUPTED.replace("sys.argv[2]", repr(moment))
+    command = [sys.executable, "-c", program, name, *(["list"] if name == "users" else [])]
+    ended = subprocess.run(
+        command, env=cli.environment | IMPORTING, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("listening", [None, Gone()])
+def test_a_service_whose_output_nobody_reads_is_announced_all_the_same(
+    listening: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", listening)
+    announce(Settings())
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "x", "-1", "9" * 5000])
+def test_a_port_that_is_none_is_told_by_its_range_alone(cli: Cli, text: str) -> None:
+    refused = cli("serve", "--port", text)
+    assert refused.returncode == 2
+    assert "--port: not a whole number from 1 to 65535" in refused.stderr
+    assert "999" not in refused.stderr

@@ -95,7 +95,10 @@ class CallerReader(Protocol):
     async def client_and_caller(
         self, client_id: ClientId, session_id: SessionId, now: datetime
     ) -> tuple[Client | None, Account | None]:
-        """Do `client` and, of one that is there, `find`; in one query where storage can."""
+        """Do `client` and, of one that is there, `find`; in one query where storage can.
+
+        Whoever overrides `find` in a subclass of an adapter overrides this, too.
+        """
         client = await self.client(client_id)
         return client, None if client is None else await self.find(session_id, now)
 

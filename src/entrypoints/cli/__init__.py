@@ -10,13 +10,13 @@ from ...adapters.embedded import EmbeddedPostgresError
 from ...application.ports.security import SigningKeysInvalid
 from ...domain.errors import GatepostError, ValidationFailed
 from ..settings import SettingsError
-from . import processes
+from . import daemons
 
 
 def command(arguments: Sequence[str]) -> Callable[[], None]:
     """Choose what is asked for: when called, it exits with 0 done, 1 failed, 2 wrong usage."""
-    if arguments and arguments[0] in processes.PROCESSES:
-        return partial(_run, partial(processes.start, arguments[0], arguments[1:]))
+    if arguments and arguments[0] in daemons.PROCESSES:
+        return partial(_run, partial(daemons.start, arguments[0], arguments[1:]))
     from .commands import command_line
 
     return partial(_run, command_line())

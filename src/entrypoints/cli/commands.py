@@ -10,12 +10,12 @@ from . import (
     audit,
     clients,
     configuration,
+    daemons,
     doctor,
     hashing,
     jobs,
     keys,
     migrations,
-    processes,
     transfer,
     webhooks,
 )
@@ -36,7 +36,7 @@ def _options(
 
 
 def _pass_on(context: typer.Context) -> None:
-    processes.start(str(context.info_name), context.args)
+    daemons.start(str(context.info_name), context.args)
 
 
 def command_line() -> typer.Typer:
@@ -52,7 +52,7 @@ def command_line() -> typer.Typer:
     )
     app.callback()(_options)
     theirs = {"allow_extra_args": True, "ignore_unknown_options": True}
-    for name, process in processes.PROCESSES.items():
+    for name, process in daemons.PROCESSES.items():
         listed = app.command(
             name, help=process.__doc__, add_help_option=False, context_settings=theirs
         )

@@ -33,8 +33,11 @@ class OAuthForm:
     def require(self, name: str) -> str:
         value = self.values.get(name)
         if value is None:
-            raise RequestRefused(MALFORMED, f"The parameter {name} is missing.")
+            raise self.missing(name)
         return value
+
+    def missing(self, name: str) -> RequestRefused:
+        return RequestRefused(MALFORMED, f"The parameter {name} is missing.")
 
 
 async def read_form(request: Request, *, by_bearer: bool = False) -> OAuthForm:

@@ -166,11 +166,16 @@ def _is_first_party(form: OAuthForm) -> bool:
 async def _authenticated(
     gatepost: Gatepost, form: OAuthForm, client: ClientContext
 ) -> MachineClient:
+    client_id, secret = _credentials(form)
+    return await gatepost.oauth.authenticate_client(
+        client_id=client_id, secret=secret, client=client
+    )
+
+
+def _credentials(form: OAuthForm) -> tuple[str, str]:
     if form.client_id is None or form.client_secret is None:
         raise InvalidClient
-    return await gatepost.oauth.authenticate_client(
-        client_id=form.client_id, secret=form.client_secret, client=client
-    )
+    return form.client_id, form.client_secret
 
 
 def _uncached(model: BaseModel) -> Response:
@@ -189,17 +194,14 @@ async def _introspected(
         form = await read_form(request, by_bearer=True)
         return await gatepost.oauth.introspect(actor=actor, token=form.require("token"))
     form = await read_form(request)
-    if form.client_id is None or form.client_secret is None:
-        raise InvalidClient
-    if form.get("token") is None:
+    client_id, secret = _credentials(form)
+    if (token := form.get("token")) is None:
         # Whoever may not ask is told that first.
         machine = await _authenticated(gatepost, form, client)
         Principal.machine(machine).require(Scope.TOKENS_INTROSPECT)
+        raise form.missing("token")
     return await gatepost.oauth.introspect_as_client(
-        client_id=form.client_id,
-        secret=form.client_secret,
-        token=form.require("token"),
-        client=client,
+        client_id=client_id, secret=secret, token=token, client=client
     )
 
 

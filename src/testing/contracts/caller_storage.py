@@ -1,15 +1,30 @@
 """What storage must do to tell who calls, and who wants to sign in."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from ...application.ports.sessions import CallerReader
 from ...application.ports.storage import UnitOfWork
-from ...domain.accounts import AccountStatus
+from ...domain.accounts import Account, AccountStatus
 from ...domain.addresses import EmailAddress
-from ...domain.sessions import EndReason, SessionId
-from ..builders import DAY, NOW, SECOND, a_session, an_account, an_unproven_account, new_id
+from ...domain.clients import ClientStatus
+from ...domain.sessions import EndReason, Session
+from ..builders import DAY, NOW, SECOND, a_client, a_session, an_account, an_unproven_account
 from .account_storage import store
 from .session_storage import TICK, signed_in
+
+
+async def found(
+    uow: UnitOfWork, callers: CallerReader, session: Session, now: datetime
+) -> Account | None:
+    """Find whose session it is, and see that a machine client which asks is told the same."""
+    account = await callers.find(session.id, now)
+    asking = replace(a_client(), status=ClientStatus.DISABLED)
+    async with uow() as tx:
+        await tx.clients.add(asking)
+        await tx.commit()
+    assert await callers.client_and_caller(asking.id, session.id, now) == (asking, account)
+    return account
 
 
 class CallerReaderContract:
@@ -19,8 +34,8 @@ class CallerReaderContract:
         account = an_account(roles=("admin",), bio="a bio")
         session = a_session(account)
         await signed_in(uow, account, session)
-        assert await callers.find(session.id, NOW) == account
-        assert await callers.find(SessionId(new_id()), NOW) is None
+        assert await found(uow, callers, session, NOW) == account
+        assert await found(uow, callers, a_session(account), NOW) is None
 
     async def test_nobody_is_found_from_the_expiry_on(
         self, uow: UnitOfWork, callers: CallerReader
@@ -29,10 +44,10 @@ class CallerReaderContract:
         idle = a_session(account)
         short = replace(a_session(account), absolute_until=NOW + DAY)
         await signed_in(uow, account, idle, short)
-        assert await callers.find(idle.id, idle.idle_until - TICK) == account
-        assert await callers.find(idle.id, idle.idle_until) is None
-        assert await callers.find(short.id, short.absolute_until - TICK) == account
-        assert await callers.find(short.id, short.absolute_until) is None
+        assert await found(uow, callers, idle, idle.idle_until - TICK) == account
+        assert await found(uow, callers, idle, idle.idle_until) is None
+        assert await found(uow, callers, short, short.absolute_until - TICK) == account
+        assert await found(uow, callers, short, short.absolute_until) is None
 
     async def test_nobody_is_found_as_soon_as_the_session_ended(
         self, uow: UnitOfWork, callers: CallerReader
@@ -43,7 +58,7 @@ class CallerReaderContract:
         async with uow() as tx:
             await tx.sessions.end(session.id, account.id, EndReason.LOGGED_OUT, NOW)
             await tx.commit()
-        assert await callers.find(session.id, NOW) is None
+        assert await found(uow, callers, session, NOW) is None
 
     async def test_nobody_is_found_as_soon_as_the_account_may_not_sign_in(
         self, uow: UnitOfWork, callers: CallerReader
@@ -56,9 +71,9 @@ class CallerReaderContract:
         async with uow() as tx:
             await tx.accounts.save(replace(account, status=AccountStatus.SUSPENDED))
             await tx.commit()
-        assert await callers.find(first.id, NOW) is None
-        assert await callers.find(second.id, NOW) == expiring
-        assert await callers.find(second.id, NOW + SECOND) is None
+        assert await found(uow, callers, first, NOW) is None
+        assert await found(uow, callers, second, NOW) == expiring
+        assert await found(uow, callers, second, NOW + SECOND) is None
 
     async def test_whoever_may_sign_in_is_found_as_in_a_transaction(
         self, uow: UnitOfWork, callers: CallerReader

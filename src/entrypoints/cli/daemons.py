@@ -15,20 +15,21 @@ from ..processes import leave_on_sigterm
 from ..settings import load
 
 
-def _within(least: int, most: int) -> Callable[[str], int]:
+def _whole_number(least: int, most: int, what: str) -> dict[str, Any]:
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        # Some thousands of digits would be an error with all of them in it.
+        if len(text) > len(str(most)) or not text.isdecimal() or not least <= int(text) <= most:
             raise ArgumentTypeError(f"not a whole number from {least} to {most}")
         return int(text)
 
-    return parse
+    return {"type": parse, "help": f"{what}, {least} to {most}."}
 
 
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "serve": {
         "--host": {"help": "Address to listen on."},
-        "--port": {"type": _within(1, 65535), "help": "Port."},
-        "--workers": {"type": _within(1, 256), "help": "Processes."},
+        "--port": _whole_number(1, 65535, "Port"),
+        "--workers": _whole_number(1, 256, "Processes"),
         "--fd": {"type": int, "help": SUPPRESS},
         "--management-fd": {"type": int, "help": SUPPRESS},
     },
