@@ -146,12 +146,16 @@ def serve_http(settings: Settings, fd: int | None = None, management_fd: int | N
 
             serve(settings, listeners)
             return 0
-        gc.enable()
-        with shared_folder(settings.http.workers) as folder:
-            return supervise(
-                server_children(settings, listeners, folder),
-                ready=lambda: answers(settings),
-                on_ready=lambda: None,
-                # Or connections would wait in the queue of a socket that nobody accepts from.
-                on_stop=listeners.close,
-            )
+        return _serve_in_children(settings, listeners)
+
+
+def _serve_in_children(settings: Settings, listeners: Listeners) -> int:
+    gc.enable()
+    with shared_folder(settings.http.workers) as folder:
+        return supervise(
+            server_children(settings, listeners, folder),
+            ready=lambda: answers(settings),
+            on_ready=lambda: None,
+            # Or connections would wait in the queue of a socket that nobody accepts from.
+            on_stop=listeners.close,
+        )

@@ -39,6 +39,15 @@ def _pass_on(context: typer.Context) -> None:
     daemons.start(str(context.info_name), context.args)
 
 
+def _list_daemons(app: typer.Typer) -> None:
+    theirs = {"allow_extra_args": True, "ignore_unknown_options": True}
+    for name, process in daemons.PROCESSES.items():
+        listed = app.command(
+            name, help=process.__doc__, add_help_option=False, context_settings=theirs
+        )
+        listed(_pass_on)
+
+
 def command_line() -> typer.Typer:
     """Make the whole of it."""
     app = typer.Typer(
@@ -51,12 +60,7 @@ def command_line() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    theirs = {"allow_extra_args": True, "ignore_unknown_options": True}
-    for name, process in daemons.PROCESSES.items():
-        listed = app.command(
-            name, help=process.__doc__, add_help_option=False, context_settings=theirs
-        )
-        listed(_pass_on)
+    _list_daemons(app)
     for part in (migrations, accounts, clients, keys, jobs, webhooks, audit):
         part.add_to(app)
     transfer.add_to(accounts.users)
