@@ -41,12 +41,13 @@ ISSUER = "http://id.example.test"
 # Seconds instead of minutes, with a second to spare for a machine that is busy.
 HASTY = """
 from datetime import timedelta
+from gatepost.__main__ import main
 from gatepost.domain.keys import KeyPolicy
-from gatepost.entrypoints import cli, container
+from gatepost.entrypoints import container
 container.key_policy = lambda _: KeyPolicy(
     cache=timedelta(seconds=1), reload=timedelta(milliseconds=500)
 )
-cli.main()
+main()
 """
 ROTATING = KeyPolicy(
     cache=timedelta(seconds=1),
