@@ -8,8 +8,9 @@ from importlib.util import LazyLoader
 from types import ModuleType
 
 # FastAPI asks whether a model is one of pydantic 1; where that is absent, none is. structlog
-# draws tracebacks with rich, of which ours are not.
-REFUSED = frozenset({"pydantic.v1", "rich"})
+# draws tracebacks with rich, of which ours are not. dependency-injector wires Flask, whose
+# requests are werkzeug's, and reads settings in YAML.
+REFUSED = frozenset({"pydantic.v1", "rich", "werkzeug", "yaml"})
 # Named at import and used by nobody here: certificates (PyJWT, against a mistake with shared
 # keys), logging by a dictionary (uvicorn), the other drivers of the database (SQLAlchemy). Only
 # what no thread of ours uses: before Python 3.13 two that come first at once may find it empty.

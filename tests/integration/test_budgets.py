@@ -73,7 +73,7 @@ LATE = {
     *("aiosmtplib", "alembic", "celery", "h11", "httpx2", "jinja2", "mako", "pgqueuer", "redis"),
 }
 # Brought along by tests and tools.
-TOOLS = {"IPython", "colorama", "sphinx", "werkzeug", "yaml"}
+TOOLS = {"IPython", "colorama", "sphinx"}
 # What a process of ours has loaded when it is told what to go without.
 BEGUN = """
 import json, sys
