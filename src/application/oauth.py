@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from ..domain.accounts import Account, AccountId
@@ -22,7 +23,9 @@ from .ports.storage import UnitOfWork
 from .sessions import end_one
 from .tokens import Authenticate, Granted, Issuer, scopes_held
 
-_Read = Callable[[ClientId], Awaitable[tuple[Client | None, Account | None]]]
+T = TypeVar("T")
+_Read = Callable[[ClientId], Awaitable[tuple[Client | None, T]]]
+_Asked = tuple[AccessClaims | None, Account | None]
 
 
 class TokenNotRevocable(Exception):
@@ -51,21 +54,21 @@ class AuthenticateClient:
         return await self.callers.client(client_id), None
 
     async def _by(
-        self, read: _Read, client_id: str, secret: str, client: ClientContext
-    ) -> tuple[Client, Account | None]:
+        self, read: _Read[T], client_id: str, secret: str, client: ClientContext
+    ) -> tuple[Client, T]:
         """Authenticate with what `read` finds, and return what it found beside the client."""
         hit = await self.limits.spend(Rule.PUBLIC, address_key(client.ip))
         known, now = _parsed(client_id), self.now()
-        found, beside = (None, None) if known is None else await read(known)
-        used = None if found is None else found.secret_matching(secret, now)
-        if found is None or used is None:
-            type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
-            await self.auditor.refused(type_, client, subject=known, failure=why)
-            raise InvalidClient
-        await self._note(used, now)
-        await self.limits.give_back(hit)
-        await self.limits.spend(Rule.USER, str(found.id))
-        return found, beside
+        if known is not None:
+            found, beside = await read(known)
+            if found is not None and (used := found.secret_matching(secret, now)) is not None:
+                await self._note(used, now)
+                await self.limits.give_back(hit)
+                await self.limits.spend(Rule.USER, str(found.id))
+                return found, beside
+        type_, why = AuditType.CLIENT_REFUSED, InvalidClient.code
+        await self.auditor.refused(type_, client, subject=known, failure=why)
+        raise InvalidClient
 
     async def _note(self, used: ClientSecret, now: datetime) -> None:
         if used.needs_note(now):
@@ -247,21 +250,21 @@ class IntrospectAsClient:
     async def __call__(
         self, *, client_id: str, secret: str, token: str, client: ClientContext
     ) -> Introspected | None:
-        asked, callers = self.introspect, self.authenticate_client.callers
-        claims: AccessClaims | None = None
+        # Called after the limit: nothing is worked out for whoever that refuses.
+        async def read(known: ClientId) -> tuple[Client | None, _Asked]:
+            return await self._read(known, token)
 
-        async def read(known: ClientId) -> tuple[Client | None, Account | None]:
-            # Here, as nothing is worked out for whom the limit refuses.
-            nonlocal claims
-            claims = asked._verified(token)
-            if claims is None or claims.session_id is None:
-                return await callers.client(known), None
-            now = self.authenticate_client.now()
-            return await callers.client_and_caller(known, claims.session_id, now)
-
-        machine, account = await self.authenticate_client._by(read, client_id, secret, client)
+        machine, asked = await self.authenticate_client._by(read, client_id, secret, client)
         Principal.machine(machine).require(Scope.TOKENS_INTROSPECT)
-        return await self._answer(token, claims, account)
+        return await self._answer(token, *asked)
+
+    async def _read(self, client_id: ClientId, token: str) -> tuple[Client | None, _Asked]:
+        callers, claims = self.authenticate_client.callers, self.introspect._verified(token)
+        if claims is None or claims.session_id is None:
+            return await callers.client(client_id), (claims, None)
+        now = self.authenticate_client.now()
+        found, account = await callers.client_and_caller(client_id, claims.session_id, now)
+        return found, (claims, account)
 
     async def _answer(
         self, token: str, claims: AccessClaims | None, account: Account | None

@@ -71,7 +71,7 @@ def test_it_holds_compiled_modules_and_nothing_to_build_or_install_with(stack: N
 def test_one_image_is_every_command_and_writes_nothing(stack: None) -> None:
     assert gatepost("--version").strip().endswith(__version__)
     for command in ("serve", "worker", "migrate", "users", "doctor", "config"):
-        assert f"usage: gatepost {command} " in gatepost(command, "--help").lower()
+        assert f"Usage: gatepost {command} " in gatepost(command, "--help")
     for name in ("DATABASE_URL", "GATEPOST_SECRETS__KEYS", "GATEPOST_PUBLIC_URL"):
         assert f"settings_invalid: {name}: " in refused()
 

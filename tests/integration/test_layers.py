@@ -175,7 +175,7 @@ def test_commands_need_no_rich_which_production_has_not(asked: str) -> None:
     program = "import sys; sys.modules['rich'] = None\nfrom gatepost.__main__ import main; main()"
     command = [sys.executable, "-c", program, *asked.split()]
     told = subprocess.run(command, env=os.environ | IMPORTING, capture_output=True, text=True)
-    assert "usage:" in (told.stdout + told.stderr).lower()
+    assert "Usage:" in told.stdout + told.stderr
     assert "Traceback" not in told.stderr
     locked = (Path(__file__).parents[2] / "requirements.lock").read_text()
     assert "\ntyper==" in locked

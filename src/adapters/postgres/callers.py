@@ -30,27 +30,18 @@ _STATEMENT = (
         or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > _now),
     )
 )
-_CLIENT = Prepared(
+_CLIENT_ROWS = (
     select(*clients.columns, *(one.label(f"secret__{one.name}") for one in client_secrets.columns))
     .outerjoin_from(clients, client_secrets, client_secrets.c.client_id == clients.c.id)
     .where(clients.c.id == bindparam("client_id"))
-    .order_by(client_secrets.c.created_at, client_secrets.c.id),
-    read=True,
+    .order_by(client_secrets.c.created_at, client_secrets.c.id)
 )
 _CALLER = _STATEMENT.subquery("caller")
+_CLIENT = Prepared(_CLIENT_ROWS, read=True)
 _CLIENT_AND_CALLER = Prepared(
-    select(
-        *clients.columns,
-        *(one.label(f"secret__{one.name}") for one in client_secrets.columns),
-        *(one.label(f"caller__{one.name}") for one in _CALLER.columns),
-    )
-    .select_from(
-        clients.outerjoin(client_secrets, client_secrets.c.client_id == clients.c.id).outerjoin(
-            _CALLER, literal_column("true")
-        )
-    )
-    .where(clients.c.id == bindparam("client_id"))
-    .order_by(client_secrets.c.created_at, client_secrets.c.id),
+    _CLIENT_ROWS.add_columns(
+        *(one.label(f"caller__{one.name}") for one in _CALLER.columns)
+    ).outerjoin(_CALLER, literal_column("true")),
     read=True,
 )
 _CLIENT_SQL = f"SELECT scopes FROM {clients.name} WHERE id = $1 AND status = $2"  # noqa: S608

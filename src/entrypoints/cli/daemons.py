@@ -6,7 +6,7 @@ process (ADR 29).
 
 import asyncio
 import gc
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,10 +38,21 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+class _Help(HelpFormatter):
+    def add_usage(self, *given: Any, **named: Any) -> None:
+        """Begin as the other commands' help does."""
+        super().add_usage(*given, **{"prefix": "Usage: "} | named)
+
+
 def start(name: str, arguments: Sequence[str]) -> None:
     """Be one of `PROCESSES`; exits with 2 where the arguments are none of its own."""
     process = PROCESSES[name]
-    parser = ArgumentParser(f"gatepost {name}", description=process.__doc__, allow_abbrev=False)
+    parser = ArgumentParser(
+        f"gatepost {name}",
+        description=process.__doc__,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
     for option, about in OPTIONS[name].items():
         parser.add_argument(option, **about)
     options = vars(parser.parse_args(arguments))
